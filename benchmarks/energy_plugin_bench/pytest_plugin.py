@@ -1,0 +1,1 @@
+"""Turns published values into tests (`pytest benchmarks`)."""
