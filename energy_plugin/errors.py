@@ -1,13 +1,16 @@
 """The few exceptions of our own; each derives from the built-in that a caller would expect.
 
-    ValueError
-      DuplicateNameError   two plug-ins own one name
-      LabelError           a label code that the convention does not know
-      NotFittedError       a threshold was asked for before `fit` (also an AttributeError, as in scikit-learn)
-    LookupError
-      UnknownNameError     no plug-in owns the name
-    ImportError
-      HostMissingError     the host of an adapter is not installed, or breaks on import
+ValueError
+  DuplicateNameError   two plug-ins own one name
+  LabelError           a label code that the convention does not know
+  NotFittedError       a threshold was asked for before `fit` (also an AttributeError, as in scikit-learn)
+LookupError
+  UnknownNameError     no plug-in owns the name
+ImportError
+  ExtraMissingError    something optional is not installed
+    HostMissingError   the host of an adapter is not installed, or breaks on import
+AssertionError
+  ContractError        a check of `energy_plugin.testing` failed
 """
 
 from __future__ import annotations
@@ -32,8 +35,16 @@ class UnknownNameError(LookupError):
     """No plug-in owns the name."""
 
 
-class HostMissingError(ImportError):
+class ExtraMissingError(ImportError):
+    """Something optional is not installed; the message says what to install."""
+
+
+class HostMissingError(ExtraMissingError):
     """The host of an adapter is not installed, or breaks on import."""
+
+
+class ContractError(AssertionError):
+    """A check of `energy_plugin.testing` failed; an AssertionError, so that any test runner counts it so."""
 
 
 def near_misses(name: str, known: Iterable[str], *, most: int = 8) -> str:
