@@ -1,0 +1,166 @@
+"""Scores and labels at the border: dtypes, NaN, label codes and the direction of a score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[Tensor, Tensor]:
+    """Divide labelled scores into those of in-distribution and of out-of-distribution samples.
+
+    Args:
+        scores: outlier scores of any shape and real dtype; in segmentation one score a pixel.
+        labels: labels of the same shape; `>= 0` is in-distribution, `< 0` is out-of-distribution.
+        void: label codes that belong to neither kind and are dropped, such as `{255}`.
+
+    Returns:
+        The in-distribution scores and the out-of-distribution scores, each of shape (N,).
+
+    Raises:
+        TypeError: labels are boolean or complex.
+        ValueError: the shapes differ, labels are not whole numbers, or one kind is missing; the message names
+            the codes that were seen and, where they look like another convention, how to translate them.
+
+    Example:
+        >>> split(torch.tensor([0.1, 0.9, 0.4]), torch.tensor([3, -1, 255]), void={255})
+        (tensor([0.1000]), tensor([0.9000]))
+    """
+    scores, labels = as_tensor(scores, "scores"), torch.as_tensor(labels).detach()
+    if labels.dtype == torch.bool or labels.is_complex():
+        raise TypeError(
+            f"labels are {labels.dtype}, which does not say which value is OOD; "
+            "give integers, in-distribution >= 0 and out-of-distribution < 0, "
+            "for instance torch.where(is_ood, -1, 0)"
+        )
+    if scores.shape != labels.shape:
+        raise ValueError(
+            f"scores have shape {tuple(scores.shape)} and labels {tuple(labels.shape)}; "
+            "each score needs one label"
+        )
+    if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+        raise ValueError(f"labels are {labels.dtype} and not whole numbers; give class indices")
+    labels = labels.to(scores.device).reshape(-1)
+    scores = scores.reshape(-1)
+    ood = labels < 0
+    ident = ~ood
+    for code in void:
+        kept = labels != code
+        ood &= kept
+        ident &= kept
+    id_scores, ood_scores = scores[ident], scores[ood]
+    if not id_scores.numel() or not ood_scores.numel():
+        raise ValueError(_one_kind(labels, id_scores.numel(), ood_scores.numel(), sorted(set(void))))
+    return id_scores, ood_scores
+
+
+def _one_kind(labels: Tensor, n_id: int, n_ood: int, void: list[int]) -> str:
+    """Say which codes were seen and, where a known trap fits, which one it is."""
+    codes, counts = torch.unique(labels, return_counts=True)
+    seen = {int(code): int(count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)}
+    shown = ", ".join(f"{code} ({count}x)" for code, count in list(seen.items())[:8])
+    message = (
+        f"both kinds are needed, got {n_id} ID (label >= 0) and {n_ood} OOD (label < 0) samples; "
+        f"labels seen: {shown or 'none'}{' ...' if len(seen) > 8 else ''}"
+        f"{f'; void codes dropped: {void}' if void else ''}."
+    )
+    if labels.dtype == torch.uint8 and 255 in seen:
+        return message + (
+            " In uint8 the label -1 becomes 255: cast the mask to int64 first and write -1 for OOD, "
+            "or, if 255 marks void pixels, name it with void={255} and say which code is OOD."
+        )
+    if not n_ood and set(seen) - set(void) == {0, 1}:
+        return message + (
+            " Labels 0 and 1 look like the coding of oodeel or SegmentMeIfYouCan (1 = OOD): "
+            "translate them first, torch.where(labels == 1, -1, 0)."
+        )
+    return message
+
+
+def as_tensor(scores: Tensor, name: str) -> Tensor:
+    """Take scores as a detached real tensor whose order and values are those that came.
+
+    Half precision becomes float32 and small integers int64, which keeps every value.
+
+    Raises:
+        TypeError: the scores are not numbers, or boolean or complex.
+    """
+    try:
+        tensor = torch.as_tensor(scores).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a tensor of real numbers, got {type(scores).__name__}") from error
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} must be real numbers, got {tensor.dtype}")
+    if tensor.device.type == "mps":  # no float64 there
+        tensor = tensor.cpu()
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.float() if tensor.is_floating_point() else tensor.long()
+
+
+def sorted_pair(id_scores: Tensor, ood_scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Check two sets of scores and sort each, ascending.
+
+    Returns:
+        The sorted in-distribution and out-of-distribution scores, shapes (N,) and (M,), of one dtype.
+
+    Raises:
+        TypeError: scores that are no real numbers.
+        ValueError: one kind is missing, or scores are NaN.
+    """
+    id_scores, ood_scores = as_tensor(id_scores, "id_scores"), as_tensor(ood_scores, "ood_scores")
+    if not id_scores.numel() or not ood_scores.numel():
+        raise ValueError(
+            f"both kinds are needed, got {id_scores.numel()} ID and {ood_scores.numel()} OOD scores"
+        )
+    if id_scores.dtype != ood_scores.dtype:
+        id_scores, ood_scores = id_scores.double(), ood_scores.double()
+    ordered = _sort(id_scores), _sort(ood_scores.to(id_scores.device))
+    if any(math.isnan(values[-1]) for values in ordered):  # NaN sorts last
+        missing = [int(values.isnan().sum()) for values in ordered]
+        raise ValueError(
+            f"scores contain NaN: {missing[0]} of {len(ordered[0])} ID and "
+            f"{missing[1]} of {len(ordered[1])} OOD; "
+            "NaN has no rank, find out where the network or the score produced it"
+        )
+    return ordered
+
+
+def _sort(values: Tensor) -> Tensor:
+    """Sort ascending, NaN last, into memory of our own."""
+    values = values.reshape(-1)
+    if values.device.type != "cpu":
+        return torch.sort(values).values
+    # torch.sort always makes an int64 index beside the values and is two to three times slower on a CPU;
+    # where NumPy is installed, its sort works in place on the memory of the tensor.
+    copy = values.clone(memory_format=torch.contiguous_format)
+    try:
+        copy.numpy().sort()
+    except RuntimeError:  # "Numpy is not available"
+        return torch.sort(copy).values
+    return copy
+
+
+def as_outlier_scores(scores: Tensor, *, higher_is: Literal["ood", "id"]) -> Tensor:
+    """Turn scores of either direction into outlier scores: higher = more out-of-distribution.
+
+    Args:
+        scores: scores of any shape; integers come back as float64 where the sign turns.
+        higher_is: what a high score means where the scores come from: `"ood"` (pytorch-ood, oodeel: the
+            energy) or `"id"` (OpenOOD, detectors: a confidence, such as logsumexp).
+
+    Returns:
+        The scores themselves, or their negatives.
+
+    Raises:
+        ValueError: `higher_is` is something else.
+    """
+    if higher_is == "ood":
+        return scores
+    if higher_is == "id":
+        return -(scores if scores.is_floating_point() else scores.double())
+    raise ValueError(f"higher_is must be 'ood' or 'id', got {higher_is!r}")
