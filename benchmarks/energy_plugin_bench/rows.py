@@ -1,0 +1,195 @@
+"""Published values as data: what a row says, and how a source file (TOML) is read and checked.
+
+A source file has a head ``[source]``, then ``[[tables]]``: each gives the fields that its rows share, and
+``rows``, inline tables whose fields add to the table's or override them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from energy_plugin.errors import near_misses
+
+METRICS = {
+    "error_rate": "share of wrongly classified images",
+    "accuracy": "share of rightly classified images",
+    "fpr95": "false positive rate at 95 % true positive rate",
+    "tnr95": "true negative rate at 95 % true positive rate: 1 - fpr95",
+    "tnr99": "true negative rate at 99 % true positive rate",
+    "auroc": "area under the ROC curve",
+    "aupr": "area under the precision-recall curve of the convention's positive kind",
+    "aupr_in": "the same with in-distribution positive",
+    "aupr_out": "the same with out-of-distribution positive",
+}
+CLASSIFICATION_METRICS = ("error_rate", "accuracy")
+ERROR_DETECTION = "error_detection"
+"""As an OOD set: the wrongly classified images of the ID set, against the rightly classified ones."""
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class RowsError(ValueError):
+    """Files of rows, recipes or assets with faults, all of them in `faults`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        many = "one fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n  ".join([f"{many} in the published values:", *self.faults]))
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Repeats(Strict):
+    """The same evaluation, printed several times by the source."""
+
+    logs: Count
+    mean: Number
+    minimum: Number
+    maximum: Number
+
+
+class PublishedValue(Strict):
+    """One figure that somebody published.
+
+    Attributes:
+        id: Stable name, unique over all sources; it never changes.
+        place: Where the figure was read: file and line, table, or page.
+        id_set: In-distribution set.
+        ood_set: OOD set; `error_detection` for wrong against right images; None for classification metrics.
+        network: Network and weights, by the recipe's name.
+        method: Detector that scored, `argmax` for classification metrics, or `unknown`.
+        metric: A key of `METRICS`.
+        convention: How the figure was computed: a key of `energy_plugin.metrics.CONVENTIONS` (or of its
+            `LEFT_OUT`); None for classification metrics.
+        value: The figure as printed, in `unit`.
+        std: Spread over the draws (population form), as printed.
+        draws: Number of draws that value and std are over; 0 where there was no draw or none is known.
+        decimals: Digits printed after the point.
+        unit: `percent` or `fraction`.
+        repeats: Where the source prints the same evaluation several times.
+        temperature: Of the energy score.
+        note: What a reader must know before comparing.
+    """
+
+    id: Text
+    place: Text
+    id_set: Text
+    ood_set: Text | None = None
+    network: Text
+    method: Text
+    metric: Literal[tuple(METRICS)]  # type: ignore[valid-type]  # the keys, known when the module is loaded
+    convention: Text | None = None
+    value: Number
+    std: Annotated[Number, Field(ge=0)] | None = None
+    draws: Annotated[int, Field(strict=True, ge=0)] = 0
+    decimals: Annotated[int, Field(strict=True, ge=0, le=6)] = 2
+    unit: Literal["percent", "fraction"]
+    repeats: Repeats | None = None
+    temperature: Number = 1.0
+    note: str = ""
+
+    @field_validator("convention")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        from energy_plugin.metrics import CONVENTIONS, LEFT_OUT  # imports torch: only when rows are read
+
+        known = (*CONVENTIONS, *LEFT_OUT)
+        if name is not None and name not in known:
+            raise ValueError(f"unknown convention {name!r}. {near_misses(name, known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        top = 100.0 if self.unit == "percent" else 1.0
+        if not 0 <= self.value <= top:
+            raise ValueError(f"value {self.value} is outside [0, {top:g}] {self.unit}")
+        if self.metric not in CLASSIFICATION_METRICS and not (self.ood_set and self.convention):
+            raise ValueError(f"{self.metric} needs an ood_set and a convention")
+        return self
+
+    @property
+    def scale(self) -> float:
+        """What a fraction is multiplied by to stand in this row's unit."""
+        return 100.0 if self.unit == "percent" else 1.0
+
+    @property
+    def printed(self) -> str:
+        """The figure with the digits that the source printed."""
+        return f"{self.value:.{self.decimals}f}"
+
+
+class Source(Strict):
+    """Where values come from, and its rows."""
+
+    name: Text
+    title: Text
+    cite: Text
+    repository: str = ""
+    kind: Literal["original", "quoted", "user reproduction", "secondary"] = "original"
+    note: str = ""
+    rows: tuple[PublishedValue, ...] = ()
+
+
+def parse_source(data: Mapping[str, Any], label: str, faults: list[str]) -> Source | None:
+    """Turn the parsed TOML of one source into a `Source`.
+
+    Args:
+        data: The file's content.
+        label: How messages call the file.
+        faults: Every fault found is appended here; the others are still looked for.
+
+    Returns:
+        The source with its good rows, or None where its head has faults.
+    """
+    faults += [f"{label}: unknown table {key!r}" for key in sorted(set(data) - {"source", "tables"})]
+    rows: list[PublishedValue] = []
+    for place, fields in _unfold(data.get("tables", []), label, faults):
+        row = check(PublishedValue, fields, place, faults)
+        if row is not None:
+            rows.append(row)
+    return check(Source, {**data["source"], "rows": rows}, f"{label}: source", faults)
+
+
+def _unfold(tables: object, label: str, faults: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row's place in the file and its fields, those of its table included."""
+    if not isinstance(tables, list):
+        faults.append(f"{label}: tables is {type(tables).__name__}; expected [[tables]]")
+        return
+    for number, table in enumerate(tables, start=1):
+        shared = {key: value for key, value in table.items() if key != "rows"}
+        prefix = shared.pop("place", "")
+        for index, row in enumerate(table.get("rows", []), start=1):
+            fields = {**shared, **row}
+            fields["place"] = f"{prefix} {fields.get('place', '')}".strip()
+            yield f"{label}: {fields.get('id', f'table {number}, row {index}')}", fields
+
+
+def check(model: type[_M], fields: Mapping[str, Any], place: str, faults: list[str]) -> _M | None:
+    """Validate fields against a model; every fault is appended, one line each, and makes the answer None."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            faults.append(f"{place}: {_told(model, fault)}")  # noqa: PERF401 - the list is the caller's
+        return None
+
+
+def _told(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {path!r}. {near_misses(path, model.model_fields)}"
+    if fault["type"] == "missing":
+        return f"field {path!r} is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    came = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+    return f"{path}: {message}{came}" if path else message
