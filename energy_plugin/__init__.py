@@ -1,19 +1,18 @@
 """Energy-regularised loss and energy detector for out-of-distribution detection.
 
 Public names are imported when they are used: importing this package does not import torch.
+`energy_plugin.energy` is the module of the maths, and the function is `energy_plugin.energy.energy`.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from importlib.util import find_spec
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from energy_plugin.detector import EnergyDetector
-    from energy_plugin.energy import energy, group_counts
+    from energy_plugin.energy import group_counts
     from energy_plugin.hookspecs import hookimpl
     from energy_plugin.loss import EnergyRegularizedLoss, EnergyRegularizer
     from energy_plugin.manager import PluginManager, default_manager, register
@@ -28,7 +27,6 @@ __all__ = [
     "PluginManager",
     "Registration",
     "default_manager",
-    "energy",
     "group_counts",
     "hookimpl",
     "register",
@@ -36,7 +34,7 @@ __all__ = [
 
 _HOMES = {
     "detector": ("EnergyDetector",),
-    "energy": ("energy", "group_counts"),
+    "energy": ("group_counts",),
     "hookspecs": ("hookimpl",),
     "loss": ("EnergyRegularizedLoss", "EnergyRegularizer"),
     "manager": ("PluginManager", "default_manager", "register"),
@@ -57,20 +55,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """This package, on which `energy` is the function and never the module of that name.
-
-    Python binds a submodule to its package whenever somebody imports it: without this, `energy_plugin.energy`
-    would be the one or the other, depending on what ran before. `from energy_plugin.energy import ...`
-    reaches into the module.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "energy" and isinstance(value, ModuleType):
-            value = value.energy
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -90,7 +90,12 @@ class Samples(NamedTuple):
 
 
 def samples(
-    logits: Tensor, targets: Tensor, *, ignore_index: int | None = None, nonfinite: Nonfinite = "propagate"
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int | None = None,
+    nonfinite: Nonfinite = "propagate",
+    read_ood: bool = True,
 ) -> Samples:
     """Sort the samples into ID, OOD and void and take the one log-sum-exp of each.
 
@@ -100,11 +105,12 @@ def samples(
         ignore_index: the void code, whatever its sign; None where nothing is void.
         nonfinite: what a NaN or +inf logit does: spoil the value (`propagate`), `raise`, or make its sample
             void (`skip`).
+        read_ood: whether the logits of OOD samples count; without a hinge they must not spoil a gradient.
 
     Raises:
         ValueError: `nonfinite="raise"` met a NaN or +inf logit. This reads a value, so a GPU is waited for.
     """
-    wide = widen(logits)
+    wide, targets = widen(logits), targets.long()
     peak = wide.detach().amax(1)
     void = _is_void(targets, ignore_index)
     if nonfinite != "propagate":
@@ -113,20 +119,20 @@ def samples(
             _refuse(spoilt)
         void = void | spoilt
     closed = (peak == -torch.inf) & ~void
-    mute = void | closed
+    is_id, is_ood = (targets >= 0) & ~void, (targets < 0) & ~void
+    mute = void | closed if read_ood else ~is_id | closed
     quiet = wide.masked_fill(mute.unsqueeze(1), 0.0)
-    is_id = (targets >= 0) & ~void
     return Samples(
         logits=quiet,
         lse=torch.logsumexp(quiet, 1).masked_fill(closed, -torch.inf),
-        targets=torch.where(is_id, targets.long(), _NO_CLASS),
+        targets=torch.where(is_id, targets, _NO_CLASS),
         is_id=is_id,
-        is_ood=(targets < 0) & ~void,
+        is_ood=is_ood,
     )
 
 
 def _is_void(targets: Tensor, ignore_index: int | None) -> Tensor:
-    """Return where the void code stands."""
+    """Return where the void code stands; the targets are int64, since a narrow type would wrap the code."""
     if ignore_index is None:
         return torch.zeros_like(targets, dtype=torch.bool)
     return targets == ignore_index
@@ -201,17 +207,19 @@ def group_counts(targets: Tensor, *, ignore_index: int | None = None, weight: Te
         weight: class weights of the loss, where it has any.
 
     Returns:
-        Two int64 values, ID and OOD, on the device of `targets`; with `weight` three values of its dtype, the
+        Two int64 values, ID and OOD, on the device of `targets`; with `weight` three floating values, the
         third the sum of the weights of the ID samples. Counts add up: over micro-batches with `+`, over
         processes with `torch.distributed.all_reduce`.
     """
+    targets = targets.long()
     void = _is_void(targets, ignore_index)
     is_id = (targets >= 0) & ~void
     numbers = torch.stack([is_id.sum(), ((targets < 0) & ~void).sum()])
     if weight is None:
         return numbers
-    chosen = weight[torch.where(is_id, targets, 0).long()]
-    return torch.cat([numbers.to(weight.dtype), torch.where(is_id, chosen, 0.0).sum().unsqueeze(0)])
+    wide = weight if weight.dtype == torch.float64 else weight.float()
+    mass = torch.where(is_id, wide[torch.where(is_id, targets, 0)], 0.0).sum()
+    return torch.cat([numbers.to(wide.dtype), mass.unsqueeze(0)])
 
 
 def counts_of(rows: Samples, weight: Tensor | None = None) -> Tensor:
@@ -264,6 +272,11 @@ def at_least_one(count: Tensor) -> Tensor:
     return torch.where(count > 0, count, torch.ones_like(count))
 
 
+def is_on(alpha: float | Tensor) -> bool:
+    """Say whether there is a hinge to compute: with alpha = 0, 0 * inf would spoil a plain cross-entropy."""
+    return isinstance(alpha, Tensor) or alpha != 0
+
+
 def regularized_cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -299,11 +312,10 @@ def regularized_cross_entropy(
     Returns:
         A scalar, or B x ... with `none`; float32 or float64.
     """
-    rows = samples(logits, targets, ignore_index=ignore_index, nonfinite=nonfinite)
+    hinged = is_on(alpha)
+    rows = samples(logits, targets, ignore_index=ignore_index, nonfinite=nonfinite, read_ood=hinged)
     classification = cross_entropy(rows, weight=weight, label_smoothing=label_smoothing)
-    penalty = None
-    if not isinstance(alpha, float | int) or alpha != 0:  # 0 * inf would spoil a plain cross-entropy
-        penalty = alpha * hinge(rows, margin_in=margin_in, margin_out=margin_out)
+    penalty = alpha * hinge(rows, margin_in=margin_in, margin_out=margin_out) if hinged else None
     if counts is None:
         counts = counts_of(rows, weight)
     return reduce(classification, penalty, rows, counts, reduction)
