@@ -6,8 +6,9 @@ One orientation inside the house: an outlier score is higher for samples that ar
 from energy_plugin.metrics.areas import AUPR_RULES
 from energy_plugin.metrics.conventions import CONVENTIONS, LEFT_OUT, Convention, convention
 from energy_plugin.metrics.evaluation import Results, aupr, auroc, evaluate, fpr_at_tpr
+from energy_plugin.metrics.images import over_images, per_image, pooled
 from energy_plugin.metrics.rules import FPR_RULES
-from energy_plugin.metrics.scores import as_outlier_scores, split
+from energy_plugin.metrics.scores import as_outlier_scores, check_orientation, split
 
 __all__ = [
     "AUPR_RULES",
@@ -19,8 +20,12 @@ __all__ = [
     "as_outlier_scores",
     "aupr",
     "auroc",
+    "check_orientation",
     "convention",
     "evaluate",
     "fpr_at_tpr",
+    "over_images",
+    "per_image",
+    "pooled",
     "split",
 ]

@@ -125,6 +125,7 @@ _CLASSIFICATION = (
         fpr_rule="rank-floor-inclusive",
         aupr_rule="trapezoid",
         source="haoqiwang/vim@dabf9e5b24 benchmark.py",
+        caveat="the source takes AUPR_OUT on 1 - confidence, which rounds large confidences",
     ),
     Convention(
         name="ninco",
@@ -141,6 +142,14 @@ _CLASSIFICATION = (
         aupr_rule="trapezoid",
         source="pytorch-ood 0.4.0 pytorch_ood/metrics/functional.py",
         caveat="AUPR-IN and AUPR-OUT were exchanged until 2024-10-10; older releases round to float32",
+    ),
+    Convention(
+        name="oodeel",
+        positive="ood",
+        fpr_rule="every-fourth",
+        aupr_rule=None,
+        auroc_rule="every-fourth",
+        source="deel-ai/oodeel@12ae997498 oodeel/eval/metrics.py",
     ),
     Convention(
         name="detectors",
@@ -169,7 +178,7 @@ _PEBAL = Convention(
 _RBA = Convention(
     name="rba",
     positive="ood",
-    fpr_rule="first-strict",
+    fpr_rule="first-corner-strict",
     aupr_rule="step",
     source="NazirNayal8/RbA@cf263d5 evaluate_ood.py, support.py",
 )
@@ -231,6 +240,7 @@ _SEGMENTATION = (
         pooling="image",
         lacking="skip",
         source="matejgrcic/DenseHybrid@742ceab evaluations/ (StreetHazards: nanmean over images)",
+        caveat="the source counts FPR 0 for an image without OOD pixels",
     ),
     dataclasses.replace(
         _MASK2ANOMALY,

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from energy_plugin.errors import near_misses
-from energy_plugin.metrics.areas import precision_recall_area, roc_area
+from energy_plugin.metrics.areas import precision_recall_area
 from energy_plugin.metrics.conventions import Convention
 from energy_plugin.metrics.conventions import convention as look_up
 from energy_plugin.metrics.rules import FPR_RULES
-from energy_plugin.metrics.scores import sorted_pair
-from energy_plugin.metrics.sides import Kind, SortedSide
+from energy_plugin.metrics.scores import as_tensor, sorted_pair
+from energy_plugin.metrics.sides import Kind, Ranked, Side
 
 
 def auroc(id_scores: Tensor, ood_scores: Tensor) -> float:
@@ -38,7 +38,7 @@ def auroc(id_scores: Tensor, ood_scores: Tensor) -> float:
         >>> auroc(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
         0.875
     """
-    return roc_area(*sorted_pair(id_scores, ood_scores))
+    return Ranked(*sorted_pair(id_scores, ood_scores)).roc_area()
 
 
 def aupr(
@@ -65,7 +65,7 @@ def aupr(
         TypeError: scores that are no real numbers.
         ValueError: one kind is missing, scores are NaN, or an argument has another value.
     """
-    return precision_recall_area(SortedSide(*sorted_pair(id_scores, ood_scores), positive), rule)
+    return precision_recall_area(Ranked(*sorted_pair(id_scores, ood_scores)).side(positive), rule)
 
 
 def fpr_at_tpr(
@@ -87,17 +87,12 @@ def fpr_at_tpr(
         TypeError: scores that are no real numbers.
         ValueError: one kind is missing, scores are NaN, or an argument has another value.
     """
-    check_fpr_arguments(tpr, rule)
-    return FPR_RULES[rule](SortedSide(*sorted_pair(id_scores, ood_scores), positive), tpr)
-
-
-def check_fpr_arguments(tpr: float, rule: str) -> None:
-    """Refuse a rate outside (0, 1] and an unknown rule, by ValueError."""
     if not 0 < tpr <= 1:
         hint = " (a fraction is expected, not per cent)" if 1 < tpr <= 100 else ""
         raise ValueError(f"tpr must be in (0, 1], got {tpr}{hint}")
     if rule not in FPR_RULES:
         raise ValueError(f"unknown rule {rule!r}. {near_misses(rule, FPR_RULES, most=len(FPR_RULES))}")
+    return FPR_RULES[rule].fpr(Ranked(*sorted_pair(id_scores, ood_scores)).side(positive), tpr)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +109,8 @@ class Results:
         fpr99: the same at 99 %.
         n_id: number of in-distribution scores.
         n_ood: number of out-of-distribution scores.
+        n_images: number of images (or batches) that the figures are means of; None for one metric over all.
+        n_skipped: number of images that lacked one kind and were left out.
     """
 
     convention: str
@@ -125,6 +122,8 @@ class Results:
     fpr99: float
     n_id: int
     n_ood: int
+    n_images: int | None = None
+    n_skipped: int = 0
 
     @property
     def aupr(self) -> float | None:
@@ -164,25 +163,40 @@ def evaluate(id_scores: Tensor, ood_scores: Tensor, convention: str | Convention
         0.5
     """
     rules = look_up(convention)
+    id_scores, ood_scores = as_tensor(id_scores, "id_scores"), as_tensor(ood_scores, "ood_scores")
     if rules.score_dtype is not None:
         dtype = {"float32": torch.float32, "float16": torch.float16}[rules.score_dtype]
         id_scores, ood_scores = id_scores.to(dtype), ood_scores.to(dtype)
-    ordered = sorted_pair(id_scores, ood_scores)
-    area = roc_area(*ordered)
-    if rules.turns_round and area < 0.5:
-        ordered = (-ordered[0]).flip(0), (-ordered[1]).flip(0)
-        area = 1 - area
-    inward, outward = SortedSide(*ordered, "id"), SortedSide(*ordered, "ood")
-    side = inward if rules.positive == "id" else outward
-    fpr = FPR_RULES[rules.fpr_rule]
+    ranked = Ranked(*sorted_pair(id_scores, ood_scores))
+    if rules.turns_round and ranked.roc_area() < 0.5:
+        ranked = Ranked(*sorted_pair(-id_scores, -ood_scores))
+    sides: dict[Kind, Side] = {"id": ranked.side("id"), "ood": ranked.side("ood")}
+    side = sides[rules.positive]
+    return figures(rules, sides, ranked.roc_area() if rules.auroc_rule == "exact" else _area_on_grid(side, 4))
+
+
+def figures(rules: Convention, sides: dict[Kind, Side], area: float) -> Results:
+    """Put the figures of a convention together from the two sides and the area under the ROC curve."""
+    side, rule, areas = sides[rules.positive], FPR_RULES[rules.fpr_rule], rules.aupr_rule
     return Results(
         convention=rules.name,
         positive=rules.positive,
         auroc=area,
-        aupr_in=None if rules.aupr_rule is None else precision_recall_area(inward, rules.aupr_rule),
-        aupr_out=None if rules.aupr_rule is None else precision_recall_area(outward, rules.aupr_rule),
-        fpr95=fpr(side, 0.95),
-        fpr99=fpr(side, 0.99),
-        n_id=inward.positives,
-        n_ood=outward.positives,
+        aupr_in=None if areas is None else precision_recall_area(sides["id"], areas),
+        aupr_out=None if areas is None else precision_recall_area(sides["ood"], areas),
+        fpr95=rule.fpr(side, 0.95),
+        fpr99=rule.fpr(side, 0.99),
+        n_id=sides["id"].positives,
+        n_ood=sides["ood"].positives,
     )
+
+
+def _area_on_grid(side: Side, step: int) -> float:
+    """Area under the ROC curve by the trapezoidal rule over every `step`-th joint score."""
+    tp, fp = side.grid(step)
+    tpr, fpr = (
+        torch.nn.functional.pad(counts.double() / total, (1, 0), value=1.0)
+        for counts, total in ((tp, side.positives), (fp, side.negatives))
+    )
+    tpr, fpr = (torch.nn.functional.pad(rates, (0, 1)) for rates in (tpr, fpr))
+    return float(torch.trapezoid(1 - fpr, tpr).neg())

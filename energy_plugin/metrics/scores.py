@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from energy_plugin.metrics.sides import Ranked
+
 
 def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[Tensor, Tensor]:
     """Divide labelled scores into those of in-distribution and of out-of-distribution samples.
@@ -30,6 +32,22 @@ def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[
         >>> split(torch.tensor([0.1, 0.9, 0.4]), torch.tensor([3, -1, 255]), void={255})
         (tensor([0.1000]), tensor([0.9000]))
     """
+    void = set(void)
+    id_scores, ood_scores = divide(scores, labels, void=void)
+    if not id_scores.numel() or not ood_scores.numel():
+        raise ValueError(
+            _one_kind(torch.as_tensor(labels), id_scores.numel(), ood_scores.numel(), sorted(void))
+        )
+    return id_scores, ood_scores
+
+
+def divide(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[Tensor, Tensor]:
+    """Divide labelled scores as `split` does, but accept that one kind is missing.
+
+    Raises:
+        TypeError: labels are boolean or complex.
+        ValueError: the shapes differ, or labels are not whole numbers.
+    """
     scores, labels = as_tensor(scores, "scores"), torch.as_tensor(labels).detach()
     if labels.dtype == torch.bool or labels.is_complex():
         raise TypeError(
@@ -46,16 +64,12 @@ def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[
         raise ValueError(f"labels are {labels.dtype} and not whole numbers; give class indices")
     labels = labels.to(scores.device).reshape(-1)
     scores = scores.reshape(-1)
-    ood = labels < 0
-    ident = ~ood
+    ood, ident = labels < 0, labels >= 0
     for code in void:
         kept = labels != code
         ood &= kept
         ident &= kept
-    id_scores, ood_scores = scores[ident], scores[ood]
-    if not id_scores.numel() or not ood_scores.numel():
-        raise ValueError(_one_kind(labels, id_scores.numel(), ood_scores.numel(), sorted(set(void))))
-    return id_scores, ood_scores
+    return scores[ident], scores[ood]
 
 
 def _one_kind(labels: Tensor, n_id: int, n_ood: int, void: list[int]) -> str:
@@ -164,3 +178,33 @@ def as_outlier_scores(scores: Tensor, *, higher_is: Literal["ood", "id"]) -> Ten
     if higher_is == "id":
         return -(scores if scores.is_floating_point() else scores.double())
     raise ValueError(f"higher_is must be 'ood' or 'id', got {higher_is!r}")
+
+
+def check_orientation(id_scores: Tensor, ood_scores: Tensor) -> float:
+    """Refuse scores that are upside down: those of OOD samples lower than those of ID samples.
+
+    A detector can be bad, and some outliers look more typical than the data; but an AUROC below 0.4 that is also
+    four standard errors below one half is nearly always a score with the other sign.
+
+    Args:
+        id_scores: outlier scores of in-distribution samples, any shape.
+        ood_scores: those of out-of-distribution samples; see `split` for labelled scores.
+
+    Returns:
+        The AUROC.
+
+    Raises:
+        TypeError: scores that are no real numbers.
+        ValueError: the scores look upside down, one kind is missing, or scores are NaN.
+    """
+    ranked = Ranked(*sorted_pair(id_scores, ood_scores))
+    area = ranked.roc_area()
+    n_id, n_ood = (len(ranked.sorted[kind]) for kind in ("id", "ood"))
+    error = math.sqrt((n_id + n_ood + 1) / (12 * n_id * n_ood))  # of the AUROC of a score that knows nothing
+    if area < min(0.4, 0.5 - 4 * error):
+        raise ValueError(
+            f"AUROC is {area:.4f} on {n_id} ID and {n_ood} OOD scores: they look upside down. Here a higher score "
+            'means more OOD; for confidences use as_outlier_scores(scores, higher_is="id"), and check that labels '
+            f"< 0 are the OOD samples. Turned round, AUROC is {1 - area:.4f}."
+        )
+    return area
