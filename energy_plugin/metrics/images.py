@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from energy_plugin.metrics.conventions import Convention
 from energy_plugin.metrics.conventions import convention as look_up
 from energy_plugin.metrics.evaluation import Results, evaluate
-from energy_plugin.metrics.scores import divide
+from energy_plugin.metrics.scores import divide, join
 
 Images = Iterable[tuple[Tensor, Tensor]]
 
@@ -54,7 +54,7 @@ def pooled(images: Images, convention: str | Convention = "ptood", *, void: Iter
     if not kept:
         raise ValueError(f"no image is left, {skipped} had no OOD pixels (label < 0)")
     inside, outside = zip(*kept, strict=True)
-    return dataclasses.replace(evaluate(torch.cat(inside), torch.cat(outside), rules), n_skipped=skipped)
+    return dataclasses.replace(evaluate(join(inside), join(outside), rules), n_skipped=skipped)
 
 
 def per_image(
@@ -82,11 +82,12 @@ def per_image(
     first = next((results for results in found if results is not None), None)
     if first is None:
         raise ValueError(f"no image has both kinds, {skipped + len(found)} lack ID or OOD pixels")
-    means = {
+    means: dict[str, Any] = {
         name: None if getattr(first, name) is None else _mean(found, weights, name)
         for name in ("auroc", "aupr_in", "aupr_out", "fpr95", "fpr99")
     }
-    return dataclasses.replace(first, **means, n_id=n_id, n_ood=n_ood, n_images=len(found), n_skipped=skipped)
+    counts: dict[str, Any] = {"n_id": n_id, "n_ood": n_ood, "n_images": len(found), "n_skipped": skipped}
+    return dataclasses.replace(first, **means, **counts)
 
 
 def _mean(found: list[Results | None], weights: list[int], name: str) -> float:

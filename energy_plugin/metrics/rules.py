@@ -79,7 +79,7 @@ def _beyond(side: Side, rank: int, tpr: float) -> float:
 def _corner(side: Side, rank: int, tpr: float) -> float:
     del tpr
     point = side.point(rank)
-    # A point of a vertical stretch is left out without changing the FPR; the curve's first point always stays.
+    # A point of a vertical stretch is left out without changing the FPR; the curve's first point stays.
     while point.fp > point.fp_beyond and point.tp_beyond + point.fp_beyond and point.tp < side.positives:
         following = side.point(point.tp + 1)
         if following.fp_beyond != point.fp or _step(following) != _step(point):
@@ -138,8 +138,8 @@ FPR_RULES: Mapping[str, Rule] = MappingProxyType(
             count=_corner,
         ),
         "nearest": Rule(
-            summary="of the distinct scores, the one whose TPR is nearest to the rate, above or below; of two "
-            "equally near the higher TPR; of several with one TPR the lowest, or the highest where TPR is 1",
+            summary="of the distinct scores, the one whose TPR is nearest to the rate, above or below; of "
+            "two equally near the higher TPR; of several with one TPR the lowest, or the highest at TPR 1",
             rank=_reaching,
             count=_nearest,
         ),

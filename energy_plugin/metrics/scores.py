@@ -116,6 +116,14 @@ def as_tensor(scores: Tensor, name: str) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor.long()
 
 
+def join(parts: Iterable[Tensor]) -> Tensor:
+    """Put scores of several tensors into one, shape (N,), keeping every value where their dtypes differ."""
+    tensors = [part.reshape(-1) for part in parts]
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        tensors = [tensor.double() for tensor in tensors]
+    return torch.cat([tensor.to(tensors[0].device) for tensor in tensors])
+
+
 def sorted_pair(id_scores: Tensor, ood_scores: Tensor) -> tuple[Tensor, Tensor]:
     """Check two sets of scores and sort each, ascending.
 
@@ -183,8 +191,8 @@ def as_outlier_scores(scores: Tensor, *, higher_is: Literal["ood", "id"]) -> Ten
 def check_orientation(id_scores: Tensor, ood_scores: Tensor) -> float:
     """Refuse scores that are upside down: those of OOD samples lower than those of ID samples.
 
-    A detector can be bad, and some outliers look more typical than the data; but an AUROC below 0.4 that is also
-    four standard errors below one half is nearly always a score with the other sign.
+    A detector can be bad, and some outliers look more typical than the data; but an AUROC below 0.4 that is
+    also four standard errors below one half is nearly always a score with the other sign.
 
     Args:
         id_scores: outlier scores of in-distribution samples, any shape.
@@ -203,8 +211,8 @@ def check_orientation(id_scores: Tensor, ood_scores: Tensor) -> float:
     error = math.sqrt((n_id + n_ood + 1) / (12 * n_id * n_ood))  # of the AUROC of a score that knows nothing
     if area < min(0.4, 0.5 - 4 * error):
         raise ValueError(
-            f"AUROC is {area:.4f} on {n_id} ID and {n_ood} OOD scores: they look upside down. Here a higher score "
-            'means more OOD; for confidences use as_outlier_scores(scores, higher_is="id"), and check that labels '
-            f"< 0 are the OOD samples. Turned round, AUROC is {1 - area:.4f}."
+            f"AUROC is {area:.4f} on {n_id} ID and {n_ood} OOD scores: they look upside down. Here a higher "
+            'score means more OOD; for confidences use as_outlier_scores(scores, higher_is="id"), and check '
+            f"that labels < 0 are the OOD samples. Turned round, AUROC is {1 - area:.4f}."
         )
     return area
