@@ -86,19 +86,19 @@ def normalised(logits: Tensor, dim: int = 1) -> str | None:
     """
     if logits.numel() == 0 or logits.shape[dim] < 2:
         return None
-    wide = logits.detach().double()
-    low, high = float(wide.min()), float(wide.max())
+    logits = logits.detach()
+    low, high = float(logits.min()), float(logits.max())
     tolerance = max(1e-3, 4 * torch.finfo(logits.dtype).eps * logits.shape[dim] ** 0.5)
     if low >= 0.0 and high <= 1.0:
-        kind, sums, after = "probabilities", wide.sum(dim), ""
+        kind, sums, after = "probabilities", logits.sum(dim, dtype=torch.float32), ""
     elif high <= tolerance:
-        kind, sums, after = "log-probabilities", wide.exp().sum(dim), " after exp"
+        kind, sums, after = "log-probabilities", logits.exp().sum(dim, dtype=torch.float32), " after exp"
     else:
         return None
     if not float((sums - 1.0).abs().max()) <= tolerance:
         return None
     return (
-        f"{kind}: all {wide.numel():,} values lie in [{low:.3g}, {high:.3g}], and each of the "
+        f"{kind}: all {logits.numel():,} values lie in [{low:.3g}, {high:.3g}], and each of the "
         f"{sums.numel():,} samples sums to 1{after} within {tolerance:.1g}"
     )
 
