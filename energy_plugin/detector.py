@@ -1,6 +1,6 @@
 """The energy detector: outlier scores, maps of them, and a threshold to decide by.
 
-Source: Liu, Wang, Owens, Li, "Energy-based Out-of-distribution Detection", NeurIPS 2020, equations 4 and 7.
+Source: Liu, Wang, Owens, Li, "Energy-based Out-of-distribution Detection", NeurIPS 2020, equation 4.
 """
 
 from __future__ import annotations
