@@ -119,7 +119,7 @@ class SortedSide:
     def grid(self, step: int) -> tuple[Tensor, Tensor]:
         """Positives and negatives at or beyond every `step`-th joint score, from the second lowest on."""
         joint = torch.sort(torch.cat([self._pos, self._neg]), descending=not self._upward).values
-        scores = joint[1::step]
+        scores = joint[1::step].contiguous()
         return self._reach(self._pos, scores)[0], self._reach(self._neg, scores)[0]
 
     def groups(self) -> Iterator[Groups]:
