@@ -52,8 +52,6 @@ class PluginManager:
     """
 
     def __init__(self) -> None:
-        self._pluggy = pluggy.PluginManager(PROJECT)
-        self._pluggy.add_hookspecs(hookspecs)
         self._blocked: dict[str, str] = {}
         self._offers: dict[Plugin, tuple[Record, ...]] = {}
         self._switched_off: list[Plugin] = []
@@ -92,7 +90,6 @@ class PluginManager:
         self._blocked |= {canonical(name): name.strip() for name in names if name.strip()}
         for known in [known for known in self._offers if known.matches(self._blocked)]:
             del self._offers[known]
-            self._pluggy.unregister(name=known.key)
             self._switched_off.append(known)
         set_aside = [
             fault for fault in self._problems if any(p.matches(self._blocked) for p in fault.plugins)
@@ -113,44 +110,12 @@ class PluginManager:
         try:
             obj = load()
             stage = "hooks"
-            self._enrol(obj, candidate)
+            alone = _enrolled(obj, candidate)
             stage = "records"
-            self._offers[candidate] = tuple(self._ask(obj))
+            self._offers[candidate] = tuple(_asked(alone))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
-            self._pluggy.unregister(name=candidate.key)
             self._problems.append(set_aside(candidate, stage, error))
             _log.info("%s", self._problems[-1])
-
-    def _enrol(self, obj: object, candidate: Plugin) -> None:
-        """Register at pluggy and refuse hooks that would never be called."""
-        if obj is None:
-            raise TypeError("the entry point names None; expected a module or object with hooks.")
-        self._pluggy.register(obj, name=candidate.key)
-        hooks = [kind.hook for kind in KINDS]
-        callers = self._pluggy.get_hookcallers(obj) or []
-        try:
-            self._pluggy.check_pending()
-        except pluggy.PluginValidationError as error:
-            unknown = [caller.name for caller in callers if not caller.has_spec()]
-            hints = " ".join(f"{name!r}: {near_misses(name, hooks)}" for name in unknown)
-            raise TypeError(f"unknown hook. {hints}") from error
-        unmarked = [name for name in hooks if hasattr(obj, name) and name not in {c.name for c in callers}]
-        if unmarked:
-            raise TypeError(f"{', '.join(unmarked)} lacks the mark of pluggy.HookimplMarker({PROJECT!r}).")
-        if not callers:
-            raise TypeError(f"it implements no hook of {PROJECT!r}; known: {', '.join(hooks)}.")
-
-    def _ask(self, obj: object) -> Iterator[Record]:
-        """Call every hook of one plug-in, and of no other, and check what comes back."""
-        others = [known for known in self._pluggy.get_plugins() if known is not obj]
-        for kind in KINDS:
-            caller = self._pluggy.subset_hook_caller(kind.hook, remove_plugins=others)
-            if not caller.get_hookimpls():
-                continue
-            answers = caller()
-            if not answers:
-                raise TypeError(f"{kind.hook} returned None; expected an iterable of records.")
-            yield from _records(kind, answers)
 
     # Looking up
 
@@ -353,6 +318,44 @@ def _kind(name: str) -> type[Record]:
         if kind.kind == name:
             return kind
     raise UnknownNameError(f"There is no kind {name!r}. {near_misses(name, (k.kind for k in KINDS))}")
+
+
+def _enrolled(obj: object, candidate: Plugin) -> pluggy.PluginManager:
+    """Return a pluggy manager with this plug-in alone, after refusing hooks that would never be called.
+
+    One manager a plug-in: what one does to pluggy (wrappers, odd equality, no hash) cannot reach the others.
+    """
+    if obj is None:
+        raise TypeError("the entry point names None; expected a module or object with hooks.")
+    alone = pluggy.PluginManager(PROJECT)
+    alone.add_hookspecs(hookspecs)
+    alone.register(obj, name=candidate.key)
+    hooks = [kind.hook for kind in KINDS]
+    callers = alone.get_hookcallers(obj) or []
+    try:
+        alone.check_pending()
+    except pluggy.PluginValidationError as error:
+        unknown = [caller.name for caller in callers if not caller.has_spec()]
+        hints = " ".join(f"{name!r}: {near_misses(name, hooks)}" for name in unknown)
+        raise TypeError(f"unknown hook. {hints}") from error
+    unmarked = [name for name in hooks if hasattr(obj, name) and name not in {c.name for c in callers}]
+    if unmarked:
+        raise TypeError(f"{', '.join(unmarked)} lacks the mark of pluggy.HookimplMarker({PROJECT!r}).")
+    if not callers:
+        raise TypeError(f"it implements no hook of {PROJECT!r}; known: {', '.join(hooks)}.")
+    return alone
+
+
+def _asked(alone: pluggy.PluginManager) -> Iterator[Record]:
+    """Call every hook that the one plug-in implements, and check what comes back."""
+    for kind in KINDS:
+        caller = getattr(alone.hook, kind.hook)
+        if not caller.get_hookimpls():
+            continue
+        answers = caller()
+        if not answers:
+            raise TypeError(f"{kind.hook} returned None; expected an iterable of records.")
+        yield from _records(kind, answers)
 
 
 def _records(kind: type[Record], answers: Iterable[object]) -> Iterator[Record]:
