@@ -1,4 +1,4 @@
-"""The loss's lines of docs/cases.md: each is run on pytorch-ood's class and on ours, and says what came out."""
+"""The loss's lines of docs/cases.md: each runs on pytorch-ood's class and on ours, and says what came out."""
 
 from __future__ import annotations
 
