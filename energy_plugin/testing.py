@@ -284,7 +284,7 @@ def _check_void(check: _Check, loss: Loss, logits: Tensor, targets: Tensor, void
 
 
 def _scores(check: _Check, detector: Any, what: str, logits: Tensor) -> Tensor:
-    scores = check.call(what, detector.score, logits)
+    scores = check.call(what, lambda: detector.score(logits))
     check.that(isinstance(scores, Tensor), f"{what}: expected a tensor, got {type(scores).__name__}")
     shape = (logits.shape[0], *logits.shape[2:])
     check.that(
