@@ -114,7 +114,8 @@ def grid(low: float, high: float, bins: int) -> tuple[int, int]:
         The exponent of the width, and the index of the bin of `low`. Indices stay below 2 ** 50 in absolute
         value, so that float64 holds them exactly.
     """
-    exponent = max(math.frexp(max(abs(low), abs(high)))[1] - 50, _FINEST)
+    largest = max(abs(low), abs(high))
+    exponent = max(math.frexp(largest)[1] - 50, _FINEST) if largest else _FINEST
     while (first := _index(low, exponent)) + bins <= _index(high, exponent):
         exponent += 1
     return exponent, first
