@@ -56,4 +56,5 @@ def near_misses(name: str, known: Iterable[str], *, most: int = 8) -> str:
     if not names:
         return "None is known."
     shown = ", ".join(repr(known_name) for known_name in names[:most])
-    return f"Known: {shown}{' ...' if len(names) > most else ''}."
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"Known: {shown}{rest}."
