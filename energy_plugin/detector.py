@@ -93,10 +93,10 @@ class EnergyDetector(nn.Module):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self._temperature = _number(value, "temperature")
-        tiny, huge = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-        if not tiny <= self._temperature <= huge:
+        temperature = _number(value, "temperature")
+        if not torch.finfo(torch.float32).tiny <= temperature <= torch.finfo(torch.float32).max:
             raise ValueError(f"temperature must be positive, finite and in float32's range, got {value!r}.")
+        self._temperature = temperature
 
     @property
     def threshold(self) -> float | None:
@@ -200,15 +200,16 @@ class EnergyDetector(nn.Module):
         if not 0.0 < tpr <= 1.0:
             raise ValueError(f"tpr is the share of ID samples to accept, in (0, 1]; got {tpr!r}.")
         found, codes = ShareThreshold(), tuple(void)
-        with evaluating(self.model), torch.inference_mode():
+        with evaluating(self.model):
             for batch in id_loader:
                 inputs, targets = batches.parts(batch)
-                output = self._output(inputs)
-                if not found.count:
-                    self._warn_if_normalised(output)
-                scores = self.score(
-                    output, size=_wanted(size, targets), align_corners=align_corners, mode=mode
-                )
+                with torch.inference_mode():
+                    output = self._output(inputs)
+                    if not found.count:
+                        self._warn_if_normalised(output)
+                    scores = self.score(
+                        output, size=_wanted(size, targets), align_corners=align_corners, mode=mode
+                    )
                 found.update(scores if targets is None else scores[batches.id_mask(targets, scores, codes)])
         fitted = found.at(tpr)
         self.threshold = fitted.value

@@ -19,7 +19,8 @@ from torch import Tensor
 EXACT = 1 << 22
 """Scores that are kept before binning starts."""
 
-_BITS = 22
+BITS = 22
+"""Leading bits of a distance that name its bin: sign, exponent (8), and 13 of the mantissa."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +45,13 @@ class ShareThreshold:
 
     Args:
         exact: scores to keep before binning starts.
+        bits: leading bits of a distance that name its bin, 10 to 31; a bin is 2^(9 - bits) of it wide.
     """
 
-    def __init__(self, exact: int = EXACT) -> None:
+    def __init__(self, exact: int = EXACT, bits: int = BITS) -> None:
         self.count = 0
         self._exact = exact
+        self._bits = bits
         self._kept: list[Tensor] = []
         self._held = 0
         self._bins: Tensor | None = None
@@ -91,7 +94,7 @@ class ShareThreshold:
             return Threshold(value=value, share=share, count=self.count)
         self._bin()
         index = int(torch.searchsorted(self._bins.cumsum(0), rank))
-        low, high = _edges(index)
+        low, high = _edges(index, self._bits)
         value = math.nextafter(self._centre + high, math.inf)  # past the rounding of the distances
         value = value if self._wide else _up(value)
         width = value - (self._centre + low) if math.isfinite(value) else 0.0
@@ -105,21 +108,22 @@ class ShareThreshold:
         if self._bins is None:
             finite = scores[scores.isfinite()]
             self._centre = float(finite.median()) if finite.numel() else 0.0
-            self._bins = torch.zeros(1 << _BITS, dtype=torch.int64)
-        self._bins += torch.bincount(_keys(scores - self._centre), minlength=1 << _BITS)
+            self._bins = torch.zeros(1 << self._bits, dtype=torch.int64)
+        keys = _keys(scores - self._centre, self._bits)
+        self._bins += torch.bincount(keys, minlength=len(self._bins))
         self._kept, self._held = [], 0
 
 
-def _keys(distances: Tensor) -> Tensor:
+def _keys(distances: Tensor, count: int) -> Tensor:
     """Return the bin of each distance: the leading bits of its float32 form, ordered as the numbers are."""
     bits = distances.float().view(torch.int32).to(torch.int64)
     ordered = torch.where(bits < 0, ~bits, bits + 0x80000000)
-    return ordered >> (32 - _BITS)
+    return ordered >> (32 - count)
 
 
-def _edges(index: int) -> tuple[float, float]:
+def _edges(index: int, count: int) -> tuple[float, float]:
     """Return the lower edge of a bin and that of the next one."""
-    ordered = torch.tensor([index, index + 1], dtype=torch.int64) << (32 - _BITS)
+    ordered = torch.tensor([index, index + 1], dtype=torch.int64) << (32 - count)
     bits = torch.where(ordered < 0x80000000, ~ordered & 0xFFFFFFFF, ordered - 0x80000000)
     low, high = bits.to(torch.int32).view(torch.float32).double().tolist()
     return low, math.inf if math.isnan(high) else high
