@@ -124,8 +124,7 @@ def _doctor(manager: PluginManager, options: argparse.Namespace) -> int:
     if manager.switched_off:
         _print("switched off", *_table((off.name, _owner(off)) for off in manager.switched_off))
     if unavailable:
-        rows = [(f"{offer.record.kind} {offer.record.name}", _lacking(offer.record)) for offer in unavailable]
-        _print("not available here", *_table(rows))
+        _print("not available here", *_grouped(unavailable))
     for problem in problems:
         _print("problem", f"  {problem['what']}", f"  {problem['advice']}")
     if not problems:
@@ -234,9 +233,17 @@ def _lacking(record: Record) -> str:
     return f"needs {', '.join(record.missing())}{advice}"
 
 
+def _grouped(unavailable: Iterable[Offer]) -> list[str]:
+    """Return what each extra would bring."""
+    groups: dict[str, list[str]] = {}
+    for _, record in unavailable:
+        groups.setdefault(_lacking(record), []).append(f"{record.kind} {record.name}")
+    return [line for lack, names in groups.items() for line in (f"  {', '.join(names)}", f"    {lack}")]
+
+
 def _counts(plugin: Plugin, offers: Iterable[Offer]) -> str:
     kinds = Counter(offer.record.kind for offer in offers if offer.plugin == plugin)
-    return ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "nothing"
+    return ", ".join(f"{kind}: {number}" for kind, number in kinds.items()) or "nothing"
 
 
 def _table(rows: Iterable[Sequence[str]]) -> list[str]:

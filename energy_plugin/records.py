@@ -101,7 +101,7 @@ class Record:
         """
         missing = self.missing()
         if missing:
-            raise self._missing_error(f"needs {_list(missing)}, which is not installed")
+            raise self._missing_error(f"needs {', '.join(map(repr, missing))}, not installed")
         module_name, _, path = self.target.partition(":")
         try:
             module = importlib.import_module(module_name)
@@ -312,7 +312,3 @@ def _codes(value: object, label: str) -> tuple[int, ...]:
 def _shown(value: object, *, most: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return " and ".join(repr(name) for name in names)

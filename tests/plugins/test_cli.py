@@ -123,8 +123,8 @@ def test_doctor_tells_what_is_missing_and_how_to_install_it(
     commands: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor"]) == 0
-    line = "command needy  needs no_such_module: python -m pip install 'suite[bench]'"
-    assert line in capsys.readouterr().out
+    lines = "  command needy\n    needs no_such_module: python -m pip install 'suite[bench]'\n"
+    assert lines in capsys.readouterr().out
     (needy,) = [offer for offer in document(capsys, "list")["offers"] if offer["name"] == "needy"]
     assert (needy["missing"], needy["extra"]) == (["no_such_module"], "suite[bench]")
 

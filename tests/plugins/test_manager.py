@@ -98,12 +98,6 @@ def test_a_broken_plugin_is_set_aside_and_the_rest_goes_on(install: Install, dis
     assert module not in {plugin.name for plugin in manager.plugins}
 
 
-def test_the_place_of_the_fault_is_told(install: Install) -> None:
-    module = install("breaks-on-import", "x = 1\n\n1 / 0\n")
-    (problem,) = PluginManager().discover().problems
-    assert f"{module}.py:3)" in problem.what
-
-
 def test_all_broken_ones_at_once(install: Install) -> None:
     for distribution, (source, _, _) in BROKEN.items():
         install(distribution, source or "x = 1")
@@ -151,33 +145,6 @@ def test_one_entry_point_name_of_two_distributions_is_no_clash(install: Install)
     assert manager.problems == ()
     assert manager.get("loss", "first")
     assert manager.get("loss", "second")
-
-
-def test_a_distribution_in_two_folders_counts_once(install: Install) -> None:
-    install("twice", loss="shadowed", version="1.0", folder="later")
-    install("twice", loss="seen", version="2.0", folder="earlier")  # prepended last, so first on the path
-    manager = PluginManager().discover()
-    assert manager.problems == ()
-    assert [p.version for p in manager.plugins if p.distribution == "twice"] == ["2.0"]
-    assert manager.get("loss", "seen")
-    with pytest.raises(UnknownNameError):
-        manager.get("loss", "shadowed")
-
-
-def test_a_newer_version_without_the_plugin_hides_the_older(install: Install) -> None:
-    install("twice", loss="shadowed", version="1.0", folder="later")
-    install("twice", version="2.0", folder="earlier", entry_points="[console_scripts]\nx = y:z\n")
-    assert "twice" not in {p.distribution for p in PluginManager().discover().plugins}
-
-
-def test_broken_metadata_of_one_distribution_stops_nobody(install: Install) -> None:
-    install("good-one", loss="good")
-    install("garbled", "x = 1", entry_points="[ood_benchmark]\nno equals sign\n")
-    manager = PluginManager().discover().discover()
-    assert manager.get("loss", "good")
-    (problem,) = manager.problems
-    assert problem.stage == "metadata"
-    assert "cannot be read" in problem.what
 
 
 @pytest.mark.parametrize("switch", ["raises_import_error", "raises-import-error", "Raises.Import_Error"])
