@@ -172,16 +172,11 @@ def evaluate(id_scores: Tensor, ood_scores: Tensor, convention: str | Convention
         ranked = Ranked(*sorted_pair(-id_scores, -ood_scores))
     sides: dict[Kind, Side] = {"id": ranked.side("id"), "ood": ranked.side("ood")}
     side = sides[rules.positive]
-    return figures(rules, sides, ranked.roc_area() if rules.auroc_rule == "exact" else _area_on_grid(side, 4))
-
-
-def figures(rules: Convention, sides: dict[Kind, Side], area: float) -> Results:
-    """Put the figures of a convention together from the two sides and the area under the ROC curve."""
-    side, rule, areas = sides[rules.positive], FPR_RULES[rules.fpr_rule], rules.aupr_rule
+    rule, areas = FPR_RULES[rules.fpr_rule], rules.aupr_rule
     return Results(
         convention=rules.name,
         positive=rules.positive,
-        auroc=area,
+        auroc=ranked.roc_area() if rules.auroc_rule == "exact" else _area_on_grid(side, 4),
         aupr_in=None if areas is None else precision_recall_area(sides["id"], areas),
         aupr_out=None if areas is None else precision_recall_area(sides["ood"], areas),
         fpr95=rule.fpr(side, 0.95),

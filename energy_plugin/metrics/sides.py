@@ -125,7 +125,7 @@ class SortedSide:
     def groups(self) -> Iterator[Groups]:
         """Go through the distinct scores of positives, a bounded number at a time."""
         pos = self._pos
-        step = 1 << (16 if pos.device.type == "cpu" else 24)  # fits a second-level cache; fills a GPU
+        step = 1 << (15 if pos.device.type == "cpu" else 24)  # fits a second-level cache; fills a GPU
         for first in range(0, self.positives, step):
             chunk = pos[first : first + step]
             changes = torch.nonzero(chunk[1:] != chunk[:-1]).reshape(-1).add_(1)

@@ -53,6 +53,13 @@ def test_threshold_rule_is_its_description(pair, rule, positive):
 
 @given(pair=score_pairs(infinite=False, most=60), positive=POSITIVE)
 @example(pair=(torch.arange(21.0), torch.tensor([19.0, 18.0, 20.0])), positive="id")  # falls on a score
+@example(  # between 0.1 and 0.4; two ways to write the interpolation differ in the last bit
+    pair=(
+        torch.tensor([0.2650000000000001], dtype=torch.float64),
+        torch.tensor([0.1, 0.4, *range(1, 11)], dtype=torch.float64),
+    ),
+    positive="ood",
+)
 def test_quantile_rule_is_numpys(pair, positive):
     expected = reference.quantile(*_oriented(pair, positive))
     assert metrics.fpr_at_tpr(*pair, positive=positive, rule="quantile") == expected

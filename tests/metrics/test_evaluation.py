@@ -136,7 +136,8 @@ def test_areas_of_many_scores_cross_every_chunk_border(positive, rule, sizes):
     # Enough scores for several chunks, with ties that span their borders.
     id_scores, ood_scores = torch.randn(sizes[0]), torch.randn(sizes[1]) + 1
     for scores in (id_scores, ood_scores):
-        scores[::2] = scores[::2].round(decimals=1)
+        most = torch.arange(len(scores)) % 10 > 0
+        scores[most] = scores[most].round(decimals=1)
     labels, scores = _joint(id_scores, ood_scores, positive)
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     expected = {
