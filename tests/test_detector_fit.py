@@ -88,9 +88,10 @@ class TestPredict:
         assert not torch.equal(scores, EnergyDetector(network)(images()))  # dropout
 
     def test_inputs_are_brought_to_the_network_which_stays_where_it_is(self):
-        network = nn.Linear(3, 2, device="meta")
-        detector = EnergyDetector(network)
-        assert detector.predict(images()).device.type == "meta"
+        network, seen = nn.Linear(3, 2, device="meta"), []
+        network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].device.type))
+        assert EnergyDetector(network).predict(images()).device.type == "meta"
+        assert seen == ["meta"]
         assert network.weight.device.type == "meta"
 
     def test_a_plain_callable_is_a_network(self):
