@@ -222,3 +222,18 @@ class TestEvaluating:
     def test_other_callables_are_left_alone(self):
         with evaluating(torch.relu):
             pass
+
+
+class TestRealNetworks:
+    def test_segmentation_network_of_torchvision(self):
+        segmentation = pytest.importorskip("torchvision.models.segmentation")
+        network = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
+        output = network.eval()(torch.randn(1, 3, 32, 32))
+        assert logits_of(output) is output["out"]
+
+    def test_auxiliary_heads_of_torchvision(self):
+        models = pytest.importorskip("torchvision.models")
+        network = models.googlenet(weights=None, num_classes=5, init_weights=False, aux_logits=True)
+        output = network.train()(torch.randn(2, 3, 64, 64))
+        assert isinstance(output, tuple)
+        assert logits_of(output) is output.logits
