@@ -43,8 +43,8 @@ def _oriented(pair, positive):
 @pytest.mark.parametrize("rule", sorted(RATES))
 @settings(max_examples=40)
 @given(pair=score_pairs(most=60), positive=POSITIVE)
-# A recall of 0.9 is nearer to 0.95 than 1 is by the last bit: the source's float64 decides, not arithmetic.
-@example(pair=(torch.zeros(3), torch.arange(10.0)), positive="ood")
+# Recall 0.9 is nearer to 0.95 than 1 is, by the last bit; and 0.05 * 10 rounds to 0, (1 - 0.95) * 10 to 1.
+@example(pair=(torch.full((3,), 0.5), torch.arange(10.0)), positive="ood")
 @example(pair=(torch.tensor([5.5, 19.5]), torch.arange(20.0)), positive="ood")  # exactly 19 of 20 reach 0.95
 def test_threshold_rule_is_its_description(pair, rule, positive):
     expected = RATES[rule](*_oriented(pair, positive))
@@ -57,6 +57,13 @@ def test_threshold_rule_is_its_description(pair, rule, positive):
     pair=(
         torch.tensor([0.2650000000000001], dtype=torch.float64),
         torch.tensor([0.1, 0.4, *range(1, 11)], dtype=torch.float64),
+    ),
+    positive="ood",
+)
+@example(
+    pair=(
+        torch.tensor([1.820000000000001], dtype=torch.float64),
+        torch.tensor([0.7, 3.5, *range(4, 11)], dtype=torch.float64),
     ),
     positive="ood",
 )

@@ -72,6 +72,8 @@ def test_corner_rule_differs_where_scikit_learn_leaves_points_out():
     scores = torch.arange(100.0)
     assert metrics.fpr_at_tpr(scores, scores, rule="first") == 0.95
     assert metrics.fpr_at_tpr(scores, scores, rule="first-corner") == 1.0
+    # The first point of the curve is never left out.
+    assert metrics.fpr_at_tpr(scores[:2], scores[:2], tpr=0.5, rule="first-corner") == 0.5
 
 
 @given(score_pairs())
