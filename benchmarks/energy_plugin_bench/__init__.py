@@ -1,1 +1,100 @@
-"""Placeholder."""
+"""The harness: published numbers of out-of-distribution detection, measured again on real inputs.
+
+It stands on `energy_plugin` as any plug-in does. This front door imports neither torch nor what the extra
+`bench` brings.
+"""
+
+from __future__ import annotations
+
+from energy_plugin import hookimpl
+from energy_plugin.records import BackboneSpec, CommandSpec, DatasetSpec, DetectorSpec, PublishedSpec
+
+CLASSIFICATION = ("classification",)
+_EXTRA = "energy-plugin[bench]"
+
+
+@hookimpl
+def ood_detectors() -> tuple[DetectorSpec, ...]:
+    """Offer the score that published rows compare with."""
+    return (
+        DetectorSpec(
+            name="msp",
+            target="energy_plugin_bench.detectors:MaxSoftmax",
+            higher_is="ood",
+            summary="Negative maximum softmax probability (ICLR 2017).",
+        ),
+    )
+
+
+@hookimpl
+def ood_backbones() -> tuple[BackboneSpec, ...]:
+    """Offer the networks of published weights."""
+    return (
+        _network("densenet_bc100", "densenet:DenseNetBC100", "DenseNet-BC-100, CIFAR form (CVPR 2017)."),
+        _network("cifar_resnet", "resnet:CifarResNet", "ResNet-20, -56: CIFAR form (CVPR 2016)."),
+        _network(
+            "outlier_exposure_convnet",
+            "convnet:OutlierExposureConvNet",
+            "The small ConvNet of the Outlier Exposure study's MNIST part (ICLR 2019).",
+        ),
+    )
+
+
+@hookimpl
+def ood_datasets() -> tuple[DatasetSpec, ...]:
+    """Offer image sets: carried, under a data root, or generated."""
+    return (
+        _images("mnist_test", "MNIST test, 10,000 images; carried."),
+        _images("fashion_mnist_test", "Fashion-MNIST test, 10,000 images; carried."),
+        _images("omniglot_safe5", "Omniglot, 5 alphabets, 3,260 images; carried."),
+        _images("notmnist_small_10k", "notMNIST, 10,000 images; needs a data root."),
+        _images("icons50_grey28", "Icons-50, grey, 10,000 images; needs a data root."),
+        _images("cifar10_test", "CIFAR-10 test, 10,000 images; needs a data root."),
+        _images("gaussian_noise", "Normal noise clipped to [0, 1]; generated."),
+        _images("bernoulli_noise", "Zeros and ones with equal chance; generated."),
+    )
+
+
+@hookimpl
+def ood_published() -> tuple[PublishedSpec, ...]:
+    """Offer published values, and the recipes to measure them."""
+    return (
+        PublishedSpec(
+            name="published",
+            target="energy_plugin_bench.folders:PUBLISHED",
+            summary="Published energy figures.",
+        ),
+        PublishedSpec(
+            name="recipes", target="energy_plugin_bench.folders:RECIPES", summary="How they are measured."
+        ),
+    )
+
+
+@hookimpl
+def ood_commands() -> tuple[CommandSpec, ...]:
+    """Offer the command that measures published values."""
+    return (
+        CommandSpec(
+            name="reproduce",
+            target="energy_plugin_bench.command:configure",
+            summary="Measure published values again: each is reproduced, differs, or is not run and why.",
+            requires=("numpy", "PIL", "pydantic", "rich", "safetensors"),
+            extra=_EXTRA,
+        ),
+    )
+
+
+def _network(name: str, target: str, summary: str) -> BackboneSpec:
+    target = f"energy_plugin_bench.networks.{target}"
+    return BackboneSpec(name=name, target=target, tasks=CLASSIFICATION, summary=summary)
+
+
+def _images(name: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        target=f"energy_plugin_bench.imagesets:{name}",
+        tasks=CLASSIFICATION,
+        summary=summary,
+        requires=("numpy", "pydantic"),
+        extra=_EXTRA,
+    )

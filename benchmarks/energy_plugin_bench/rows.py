@@ -140,7 +140,7 @@ class Source(Strict):
     rows: tuple[PublishedValue, ...] = ()
 
 
-def parse_source(data: Mapping[str, Any], label: str, faults: list[str]) -> Source | None:
+def parse_source(data: Mapping[str, Any], label: str, faults: list[str]) -> list[Source]:
     """Turn the parsed TOML of one source into a `Source`.
 
     Args:
@@ -149,14 +149,12 @@ def parse_source(data: Mapping[str, Any], label: str, faults: list[str]) -> Sour
         faults: Every fault found is appended here; the others are still looked for.
 
     Returns:
-        The source with its good rows, or None where its head has faults.
+        The source with its good rows; nothing where its head has faults.
     """
     faults += [f"{label}: unknown table {key!r}" for key in sorted(set(data) - {"source", "tables"})]
     rows: list[PublishedValue] = []
     for place, fields in _unfold(data.get("tables", []), label, faults):
-        row = check(PublishedValue, fields, place, faults)
-        if row is not None:
-            rows.append(row)
+        rows += check(PublishedValue, fields, place, faults)
     return check(Source, {**data["source"], "rows": rows}, f"{label}: source", faults)
 
 
@@ -174,14 +172,14 @@ def _unfold(tables: object, label: str, faults: list[str]) -> Iterator[tuple[str
             yield f"{label}: {fields.get('id', f'table {number}, row {index}')}", fields
 
 
-def check(model: type[_M], fields: Mapping[str, Any], place: str, faults: list[str]) -> _M | None:
-    """Validate fields against a model; every fault is appended, one line each, and makes the answer None."""
+def check(model: type[_M], fields: Mapping[str, Any], place: str, faults: list[str]) -> list[_M]:
+    """Validate fields against a model: the model alone, or nothing and its faults appended, one line each."""
     try:
-        return model.model_validate(fields)
+        return [model.model_validate(fields)]
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             faults.append(f"{place}: {_told(model, fault)}")  # noqa: PERF401 - the list is the caller's
-        return None
+        return []
 
 
 def _told(model: type[BaseModel], fault: Mapping[str, Any]) -> str:

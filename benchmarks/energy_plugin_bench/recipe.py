@@ -1,0 +1,262 @@
+"""Recipes: how the rows of a source are measured, as data (TOML), and the files that recipes need.
+
+A recipe has a head ``[recipe]``, then ``[networks.NAME]``, ``[inputs.NAME]`` (what goes through a network: a
+data set and its transform), ``[sets.NAME]`` (which of an input's images), ``[[protocols]]`` (how scores
+become figures, and how far a figure may lie from the published one) and ``[[extras]]`` (figures without a
+published value). Whatever cannot be had says so in `missing`, with how to get it: its rows are "not run".
+
+A file list has ``[files."PATH"]``: path under a data root, hash, licence, origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from energy_plugin_bench.rows import ERROR_DETECTION, Count, Number, Strict, Text, check
+
+Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
+
+
+class Asset(Strict):
+    """A file of weights or images.
+
+    Attributes:
+        path: Under a data root, and under the package's `carried` folder.
+        sha256: Of the file as it lies under a data root.
+        size: Its bytes.
+        licence: As far as it is known.
+        origin: Where it comes from: repository or package, version, what was done to it.
+        get: How to get it.
+        carry: Whether its terms allow the package to carry it.
+    """
+
+    path: Text
+    sha256: Sha256
+    size: Count
+    licence: Text
+    origin: Text
+    get: str = ""
+    carry: bool = False
+
+
+class Network(Strict):
+    """A network with its weights.
+
+    Attributes:
+        backbone: Name of a `BackboneSpec`, looked up by the plug-in manager.
+        options: Handed to its factory.
+        weights: Path of an asset; loaded strictly. Empty: the factory brings its own.
+        mean: A channel's mean, taken off after the images are in [0, 1].
+        std: A channel's spread, divided by.
+        rounding: How far another device moves a logit, relative to it: the spread of the largest logit when
+            convolutions round their operands to TF32 (10-bit mantissas, PyTorch's default on GPUs), as
+            measured.
+        slow: It takes minutes on two cores, so its logits are carried.
+        missing: Why the network cannot be run.
+    """
+
+    backbone: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: str = ""
+    mean: tuple[Number, ...] = ()
+    std: tuple[Number, ...] = ()
+    rounding: Annotated[Number, Field(ge=0)] = 0.0
+    slow: bool = False
+    missing: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not (self.backbone or self.missing):
+            raise ValueError("a network needs a backbone, or says in 'missing' why it cannot be run")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}")
+        return self
+
+
+class Input(Strict):
+    """What goes through a network once: every image of a data set, transformed.
+
+    Attributes:
+        dataset: Name of a `DatasetSpec`, looked up by the plug-in manager.
+        asset: Path of an asset, handed to the data set's factory as `path`. Empty: it needs no file.
+        options: Handed to the factory.
+        transform: Steps, names of `energy_plugin_bench.transforms.STEPS`, in order.
+        missing: Why the images cannot be had.
+    """
+
+    dataset: str = ""
+    asset: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    transform: tuple[Text, ...] = ()
+    missing: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not (self.dataset or self.missing):
+            raise ValueError("an input needs a dataset, or says in 'missing' why it cannot be had")
+        return self
+
+
+class Set(Strict):
+    """Which images of an input, and what is known of them beside the source's.
+
+    Attributes:
+        input: Name of an input.
+        classes: Labels to take; empty takes every image.
+        fresh: The images are another sample of the population that the source sampled (generated anew, or
+            drawn from the same fonts), not the same images.
+        published_size: How many the source had, where `fresh`; 0 if unknown, then ours counts.
+        missing: Why the set cannot be had.
+        note: What a reader must know, shown with every verdict.
+    """
+
+    input: str = ""
+    classes: tuple[int, ...] = ()
+    fresh: bool = False
+    published_size: int = 0
+    missing: str = ""
+    note: str = ""
+
+
+class Protocol(Strict):
+    """How scores become figures, for the rows that it matches; the first protocol that matches counts.
+
+    Attributes:
+        metrics: Metrics it is for; empty means all.
+        ood_sets: OOD sets it is for; empty means all.
+        draws: How many random draws of OOD images are averaged; 0 scores all of them once.
+        size: Images a draw.
+        ratio: Instead of `size`: ID images for one OOD image.
+        seed: Of the draws.
+        errors: How many standard errors a figure may lie from the published one, beside its rounding.
+        devices: How many other devices are played, see `energy_plugin_bench.measure.on_another_device`: a
+            figure may lie as far from the published one as theirs lie from ours.
+        reason: Why the tolerance is what it is.
+    """
+
+    metrics: tuple[Text, ...] = ()
+    ood_sets: tuple[Text, ...] = ()
+    draws: Annotated[int, Field(strict=True, ge=0)] = 0
+    size: Annotated[int, Field(strict=True, ge=0)] = 0
+    ratio: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: int = 0
+    errors: Number = 0.0
+    devices: Annotated[int, Field(strict=True, ge=0)] = 0
+    reason: Text
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.draws) != bool(self.size or self.ratio) or (self.size and self.ratio):
+            raise ValueError("draws go with either a size or a ratio, and neither without draws")
+        return self
+
+    def matches(self, metric: str, ood_set: str | None) -> bool:
+        """Whether figures of this metric and OOD set are measured so."""
+        return (not self.metrics or metric in self.metrics) and (
+            not self.ood_sets or (ood_set or "none") in self.ood_sets
+        )
+
+    def draw_size(self, n_id: int) -> int:
+        """OOD images a draw, for `n_id` in-distribution images."""
+        return self.size or n_id // self.ratio
+
+
+class Extra(Strict):
+    """Figures to measure that nobody published, for every network named."""
+
+    networks: tuple[Text, ...]
+    id_set: Text
+    ood_sets: tuple[Text, ...]
+    methods: tuple[Text, ...]
+    metrics: tuple[Text, ...]
+    convention: Text
+    note: str = ""
+
+
+class Recipe(Strict):
+    """How the rows of one source are measured.
+
+    Attributes:
+        source: Its name.
+        networks: By the name that rows use; that of a network which cannot be run may be a shell pattern.
+        inputs: By name.
+        sets: By the name that rows use; an input that they name needs no set.
+        protocols: The first that matches a row counts.
+        extras: What to measure beside the rows.
+    """
+
+    source: Text
+    networks: dict[str, Network] = Field(default_factory=dict)
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    sets: dict[str, Set] = Field(default_factory=dict)
+    protocols: tuple[Protocol, ...] = ()
+    extras: tuple[Extra, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for name, chosen in self.sets.items():
+            if not chosen.missing and (chosen.input or name) not in self.inputs:
+                raise ValueError(
+                    f"set {name!r} takes the input {chosen.input or name!r}, which is not defined"
+                )
+        return self
+
+    def network(self, name: str) -> Network | None:
+        """The network of this name, or what a pattern says of it."""
+        if name in self.networks:
+            return self.networks[name]
+        return next((known for pattern, known in self.networks.items() if fnmatchcase(name, pattern)), None)
+
+    def set_named(self, name: str) -> Set | None:
+        """The set of this name; an input is a set of all its images."""
+        if name in self.sets:
+            return self.sets[name]
+        return Set(input=name) if name in self.inputs else None
+
+    def input_of(self, name: str) -> str:
+        """Name of the input that a set takes."""
+        return (self.sets[name].input if name in self.sets else "") or name
+
+    def protocol(self, metric: str, ood_set: str | None) -> Protocol | None:
+        """The first protocol that matches."""
+        return next((known for known in self.protocols if known.matches(metric, ood_set)), None)
+
+    def obstacle(self, network: str, id_set: str, ood_set: str | None) -> str:
+        """Why figures of this network and these sets cannot be measured; empty if they can."""
+        chosen = self.network(network)
+        if chosen is None:
+            return f"the recipe does not know the network {network!r}"
+        reasons = [chosen.missing]
+        names = [name for name in (id_set, ood_set) if name is not None and name != ERROR_DETECTION]
+        reasons += [self._set_obstacle(name) for name in names]
+        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+
+    def _set_obstacle(self, name: str) -> str:
+        chosen = self.set_named(name)
+        if chosen is None:
+            return f"the recipe does not know the set {name!r}"
+        return chosen.missing or self.inputs[self.input_of(name)].missing
+
+    def needs(self, id_set: str, ood_set: str | None) -> tuple[str, ...]:
+        """Names of the inputs that two sets take."""
+        names = [name for name in (id_set, ood_set) if name is not None and name != ERROR_DETECTION]
+        return tuple(dict.fromkeys(self.input_of(name) for name in names))
+
+
+def parse_recipe(data: Mapping[str, Any], label: str, faults: list[str]) -> list[Recipe]:
+    """Turn the parsed TOML of a recipe into one or, with faults, none; as `parse_source` does."""
+    head = {key: value for key, value in data.items() if key != "recipe"}
+    return check(Recipe, {**data["recipe"], **head}, f"{label}: recipe", faults)
+
+
+def parse_files(data: Mapping[str, Any], label: str, faults: list[str]) -> list[Asset]:
+    """Turn the parsed TOML of a file list into assets; faults are appended, as in `parse_source`."""
+    return [
+        asset
+        for path, fields in data["files"].items()
+        for asset in check(Asset, {"path": path, **fields}, f"{label}: {path}", faults)
+    ]
