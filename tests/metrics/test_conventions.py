@@ -43,6 +43,8 @@ def _oriented(pair, positive):
 @pytest.mark.parametrize("rule", sorted(RATES))
 @settings(max_examples=40)
 @given(pair=score_pairs(most=60), positive=POSITIVE)
+# One of every fourth scores has a recall of exactly 0.95, which is not below 0.95.
+@example(pair=(torch.tensor([-4.0, -3.0, -2.0, -1.0, 3.5]), torch.arange(20.0)), positive="ood")
 # Recall 0.9 is nearer to 0.95 than 1 is, by the last bit; and 0.05 * 10 rounds to 0, (1 - 0.95) * 10 to 1.
 @example(pair=(torch.full((3,), 0.5), torch.arange(10.0)), positive="ood")
 @example(pair=(torch.tensor([5.5, 19.5]), torch.arange(20.0)), positive="ood")  # exactly 19 of 20 reach 0.95
