@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cases_page
 import pytest
 from loss_cases import ALPHA, CASES, MARGIN_IN, MARGIN_OUT, Case
 from torch import nn
@@ -40,3 +41,7 @@ def test_what_the_loss_of_pytorch_ood_does(case: Case) -> None:
     except TypeError:  # an argument that it does not have
         found = "TypeError"
     assert found == case.theirs
+
+
+def test_the_page_says_what_the_tests_found() -> None:
+    assert cases_page.PAGE.read_text() == cases_page.text(), "run `python tests/cases_page.py`"
