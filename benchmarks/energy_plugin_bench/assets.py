@@ -89,8 +89,10 @@ class Assets:
     def missing(self, path: str) -> str:
         """Say that a file is missing and how to get it."""
         asset = self.files[path]
-        where = f"under {self.data_root}" if self.data_root else f"(no data root: --data-root or {DATA_ROOT})"
-        return f"needs {path} {where}: {asset.get} From {asset.origin}. {asset.size:,} bytes"
+        where = (
+            f"under {self.data_root}" if self.data_root else f"under a data root (--data-root, {DATA_ROOT})"
+        )
+        return f"needs {path} {where}, {asset.size:,} bytes: {asset.get} From {asset.origin}."
 
     def _check_root(self, root: Path) -> None:
         if not root.is_dir():

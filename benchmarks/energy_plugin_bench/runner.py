@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -82,16 +82,16 @@ class Runner:
             note="; ".join(note for note in (row.note, ood.note) if note),
         )
 
-    def extras(self, source: str) -> Iterator[Verdict]:
-        """Measure what nobody published, where it can be measured; figures in percent."""
+    def extras(self, source: str, chosen: Callable[[str], bool] = lambda _: True) -> Iterator[Verdict]:
+        """Measure what nobody published, where that can be done and its id is chosen; in percent."""
         recipe = self.registry.recipes.get(source)
         for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in _questions(e)):
-            if recipe is None or self.obstacle(source, asked):
+            name = f"measured_{asked.network}_{asked.ood_set}_{asked.method}_{asked.metric}"
+            if recipe is None or not chosen(name) or self.obstacle(source, asked):
                 continue
             figure, origin = self._figure(recipe, asked)
-            name = [source, asked.network, asked.ood_set or "", asked.method, asked.metric]
             yield Verdict(
-                id="measured_" + "_".join(part for part in name if part),
+                id=name,
                 source=source,
                 status="measured",
                 asked=asked,

@@ -1,0 +1,191 @@
+"""Verdicts for people and programs: a terminal table, Markdown, JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from energy_plugin_bench.verdict import STATUSES, Verdict
+
+COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
+TITLES = {
+    "error_rate": "error rate", "accuracy": "accuracy", "fpr95": "FPR95", "tnr95": "TNR95", "tnr99": "TNR99",
+    "auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out",
+}  # fmt: skip
+LIBRARIES = ("energy-plugin", "torch", "numpy")
+
+
+def environment() -> dict[str, str]:
+    """Where figures were computed, for reports."""
+    versions = {name: version(name) for name in LIBRARIES}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    machine = {"device": "cpu", "dtype": "float32", "threads": str(torch.get_num_threads())}
+    return (
+        {"time": when, "python": platform.python_version(), "platform": platform.platform()}
+        | versions
+        | machine
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Verdicts and where they were reached."""
+
+    verdicts: tuple[Verdict, ...]
+    environment: Mapping[str, str] = field(default_factory=environment)
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of figures by status."""
+        return Counter(verdict.status for verdict in self.verdicts)
+
+    def by_source(self) -> dict[str, tuple[Verdict, ...]]:
+        """Verdicts of each source."""
+        found: dict[str, tuple[Verdict, ...]] = {}
+        for verdict in self.verdicts:
+            found[verdict.source] = (*found.get(verdict.source, ()), verdict)
+        return found
+
+    def summary(self) -> str:
+        """One line of counts."""
+        count = self.counts
+        known = f"{count['reproduced']} reproduced, {count['differs']} differ, {count['not run']} not run"
+        return f"{known}; {count['measured']} measured without a published value"
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        document = {
+            "schema": 1,
+            "summary": {status: self.counts[status] for status in STATUSES},
+            "seconds": round(self.seconds, 1),
+            "environment": dict(self.environment),
+            "figures": [verdict.to_dict() for verdict in self.verdicts],
+        }
+        return json.dumps(document, indent=1)
+
+
+def to_terminal(report: Report, console: Console, *, everything: bool = False) -> None:
+    """Print a table for each network, the rows that were not run by reason, and a summary.
+
+    Args:
+        report: What to print.
+        console: Where to.
+        everything: Whether rows that were not run are listed one by one.
+    """
+    for source, verdicts in report.by_source().items():
+        console.rule(f"[bold]{source}")
+        run = [verdict for verdict in verdicts if verdict.status != "not run"]
+        for network, group in groupby(sorted(run, key=_network), key=_network):
+            console.print(_table(network, group))
+        for line in _not_run(verdicts, everything=everything):
+            console.print(Text(line, style="dim"))
+    console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
+
+
+def _network(verdict: Verdict) -> str:
+    return verdict.asked.network
+
+
+def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
+    table = Table(title=network, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("set", overflow="fold")
+    table.add_column("figure", no_wrap=True)
+    for name in ("published", "measured", "within"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    before = ""
+    for verdict in verdicts:
+        name = verdict.asked.ood_set or verdict.asked.id_set
+        table.add_row(
+            "" if name == before else name,
+            _score(verdict),
+            verdict.published or "-",
+            _shown(verdict.measured),
+            _within(verdict),
+            Text(verdict.status, style=COLOURS[verdict.status]),
+        )
+        before = name
+    return table
+
+
+def _score(verdict: Verdict) -> str:
+    metric = TITLES[verdict.asked.metric]
+    return metric if verdict.asked.method == "argmax" else f"{verdict.asked.method} {metric}"
+
+
+def _within(verdict: Verdict) -> str:
+    """The tolerance, with what it is around where that is not the printed figure."""
+    if verdict.tolerance is None:
+        return ""
+    target = _shown(verdict.tolerance.target)
+    return f"{'' if target == verdict.published else target} ± {verdict.tolerance.width:.3f}".strip()
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.2f}"
+
+
+def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
+    """One line a reason, or a row."""
+    skipped = [verdict for verdict in verdicts if verdict.status == "not run"]
+    if everything:
+        yield from (str(verdict) for verdict in skipped)
+        return
+    for reason, count in Counter(verdict.reason for verdict in skipped).items():
+        yield f"{count} rows not run: {reason}"
+
+
+def to_markdown(report: Report) -> str:
+    """Counts by source, then the figures: a line for each network, sets and score."""
+    lines = ["| source | reproduced | differ | not run |", "|---|---:|---:|---:|"]
+    for source, verdicts in report.by_source().items():
+        count = Counter(verdict.status for verdict in verdicts)
+        numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
+        lines.append(f"| {source} | {numbers} |")
+    for source, verdicts in report.by_source().items():
+        run = sorted((v for v in verdicts if v.status != "not run"), key=_metrics_first)
+        groups = [tuple(group) for _, group in groupby(run, key=_metrics_first)]
+        for metrics, rows in groupby(groups, key=lambda group: tuple(v.asked.metric for v in group)):
+            lines += ["", f"**{source}**: {' / '.join(TITLES[metric] for metric in metrics)}, percent", ""]
+            lines += [
+                "| network | set | score | published | measured | verdict |",
+                "|---|---|---|---|---|---|",
+            ]
+            lines += [_markdown_line(row) for row in rows]
+        lines += ["", *(f"- {line}" for line in _not_run(verdicts, everything=False))]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics_first(verdict: Verdict) -> tuple[str, ...]:
+    asked = verdict.asked
+    kind = "0" if asked.ood_set is None else "1" if verdict.published else "2"
+    return kind, asked.network, asked.ood_set or asked.id_set, asked.method
+
+
+def _markdown_line(row: tuple[Verdict, ...]) -> str:
+    asked = row[0].asked
+    published = " / ".join(verdict.published for verdict in row if verdict.published) or "-"
+    measured = " / ".join(_shown(verdict.measured) for verdict in row)
+    said = ", ".join(f"{count} {status}" for status, count in Counter(v.status for v in row).items())
+    cells = (asked.network, asked.ood_set or asked.id_set, asked.method, published, measured, said)
+    return f"| {' | '.join(cells)} |"
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """The JSON document, parsed."""
+    document: dict[str, Any] = json.loads(report.to_json())
+    return document

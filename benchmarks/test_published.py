@@ -1,0 +1,11 @@
+"""Every published value, measured again: a test passes when its value is reproduced, is skipped when not run."""
+
+import pytest
+
+from energy_plugin_bench.verdict import Verdict
+
+
+def test_published(published_verdict: Verdict) -> None:
+    """Fail with the figures when they differ."""
+    if published_verdict.status != "reproduced":
+        pytest.fail(str(published_verdict), pytrace=False)
