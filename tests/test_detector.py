@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from energy_plugin.detector import FLOAT32_TEMPERATURES, EnergyDetector
 from energy_plugin.maps import energy_map
+from energy_plugin.testing import check_detector
 
 SHAPES = [(7, 10), (2, 5, 3, 4), (2, 5, 3, 4, 2), (1, 3, 2, 2, 2, 2), (4, 1), (3, 1000)]
 
@@ -315,3 +316,7 @@ class TestMapSize:
     def test_vectors_have_no_size(self):
         with pytest.raises(ValueError, match="B x C x h x w"):
             EnergyDetector().score(torch.randn(2, 5), size=(12, 14))
+
+
+def test_it_passes_the_check_that_is_offered_to_third_parties():
+    check_detector(EnergyDetector, higher_is="ood")
