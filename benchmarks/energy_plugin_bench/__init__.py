@@ -72,13 +72,20 @@ def ood_published() -> tuple[PublishedSpec, ...]:
 
 @hookimpl
 def ood_commands() -> tuple[CommandSpec, ...]:
-    """Offer the command that measures published values."""
+    """Offer the commands that measure published values."""
     return (
         CommandSpec(
             name="reproduce",
             target="energy_plugin_bench.command:configure",
             summary="Measure published values again: each is reproduced, differs, or is not run and why.",
             requires=("numpy", "PIL", "pydantic", "rich", "safetensors"),
+            extra=_EXTRA,
+        ),
+        CommandSpec(
+            name="retrain",
+            target="energy_plugin_bench.retrain_command:configure",
+            summary="Fine-tune as published and judge the published figures by the spread over seeds.",
+            requires=("numpy", "PIL", "pydantic", "safetensors"),
             extra=_EXTRA,
         ),
     )

@@ -1,0 +1,113 @@
+"""The command `retrain`: published figures of fine-tuned networks, met again by training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from energy_plugin_bench import registry as registries
+from energy_plugin_bench.assets import Assets
+from energy_plugin_bench.atomic import replacing
+from energy_plugin_bench.recipe import Asset
+from energy_plugin_bench.retraining import Retraining, parse_retraining, verdicts
+from energy_plugin_bench.song_training import Run, Split, pretrained, retrain
+from energy_plugin_bench.verdict import Verdict
+
+REPRODUCED, DIFFERS, NOTHING = 0, 1, 3
+RECIPE = resources.files("energy_plugin_bench") / "retrained" / "song_mnist_energyft.toml"
+
+
+def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Add the arguments; return what runs."""
+    recipe, _ = parse_retraining(RECIPE)
+    parser.add_argument("--data-root", type=Path, help="folder that holds mnist/ (or ENERGY_PLUGIN_DATA)")
+    parser.add_argument(
+        "--outliers", type=int, nargs="+", default=list(recipe.outliers), help="a class; a series each"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(recipe.seeds), help="one run each")
+    parser.add_argument("--steps", type=int, default=recipe.steps, help=argparse.SUPPRESS)  # for tests
+    parser.add_argument("--runs", type=Path, help="JSON file of runs: those in it are kept, new ones added")
+    parser.add_argument("--no-training", action="store_true", help="only judge the runs of --runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return _main
+
+
+def _main(options: argparse.Namespace) -> int:
+    recipe, own_files = parse_retraining(RECIPE)
+    registry = registries.load()
+    runs = _earlier(options.runs)
+    if not options.no_training:
+        runs = _trained(recipe, {**registry.files, **own_files}, runs, options)
+    rows = {row.id: row for row in registry.sources[recipe.source].rows}
+    found = list(verdicts(recipe, rows, runs, options.outliers))
+    _print(found, runs, as_json=options.json)
+    judged = {verdict.status for verdict in found} - {"not run"}
+    return NOTHING if not judged else DIFFERS if "differs" in judged else REPRODUCED
+
+
+def _trained(
+    recipe: Retraining, files: Mapping[str, Asset], runs: list[Run], options: argparse.Namespace
+) -> list[Run]:
+    """The runs and those that were asked for and missing."""
+    done = {(run.outliers, run.seed, run.steps) for run in runs}
+    wanted = [(count, seed) for seed in options.seeds for count in options.outliers]
+    missing = [pair for pair in wanted if (*pair, options.steps) not in done]
+    if not missing:
+        return runs
+    assets = Assets(files, options.data_root)
+    split = Split.read(assets.find(recipe.train_images), assets.find(recipe.test_images), recipe.classes)
+    for count, seed in missing:
+        name = f"N={count} seed={seed}"
+
+        def on_step(step: int, loss: float, name: str = name) -> None:
+            _tell(f"{name} step {step} of {options.steps}: loss {loss:.4f}")
+
+        run = retrain(
+            pretrained(assets.find(recipe.weights), recipe.classes),
+            split,
+            outliers=count,
+            seed=seed,
+            steps=options.steps,
+            margins=recipe.preset,
+            convention=recipe.convention,
+            on_step=on_step,
+        )
+        figures = f"error {run.error_rate:.2f}, TNR95 {run.tnr95:.2f}, TNR99 {run.tnr99:.2f}"
+        _tell(f"{name}: {figures}, AUROC {run.auroc:.2f}, {run.seconds:.0f} s")
+        runs = [*runs, run]
+        _keep(options.runs, runs)
+    return runs
+
+
+def _earlier(path: Path | None) -> list[Run]:
+    if path is None or not path.exists():
+        return []
+    return [Run(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+
+
+def _keep(path: Path | None, runs: list[Run]) -> None:
+    if path is not None:
+        with replacing(path) as part:
+            part.write_text(json.dumps(_document(runs), indent=1) + "\n", encoding="utf-8")
+
+
+def _document(runs: list[Run]) -> dict[str, Any]:
+    return {"runs": [run.to_dict() for run in runs]}
+
+
+def _print(found: list[Verdict], runs: list[Run], *, as_json: bool) -> None:
+    if as_json:
+        document = {**_document(runs), "verdicts": [verdict.to_dict() for verdict in found]}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        return
+    for verdict in found:
+        sys.stdout.write(f"{verdict}{f'; {verdict.note}' if verdict.note else ''}\n")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
