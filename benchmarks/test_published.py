@@ -1,4 +1,4 @@
-"""Every published value, measured again: a test passes when its value is reproduced, is skipped when not run."""
+"""Every published value, measured again: a test passes where it is reproduced, is skipped where not run."""
 
 import pytest
 

@@ -44,7 +44,7 @@ def read_archive(path: Path) -> ImageSet:
         ValueError: It is no such archive, cut off, or its arrays do not fit each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             images, labels = archive["images"], archive["labels"].astype(np.int64)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(

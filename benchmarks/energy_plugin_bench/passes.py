@@ -88,17 +88,17 @@ class Passes:
                 self._known[key] = self.compute(recipe, network, name)
         return self._known[key]
 
-    def compute(self, recipe: Recipe, network: str, name: str, *, first: int | None = None) -> Logits:
-        """Send the images (the first ones only, if so asked) through the network."""
+    def compute(self, recipe: Recipe, network: str, name: str, *, every: int = 1) -> Logits:
+        """Send the images through the network, or every so-manyth of them."""
         images = self._images(recipe, name)
         model = self._model(recipe.networks[network])
         tensor = forward(
             model,
-            apply(images.images[:first], recipe.inputs[name].transform),
+            apply(images.images[::every], recipe.inputs[name].transform),
             recipe.networks[network],
             lambda done, total: self.progress(f"{network} on {name}", done, total),
         )
-        return Logits(tensor, torch.from_numpy(images.labels[:first]), "images")
+        return Logits(tensor, torch.from_numpy(images.labels[::every]), "images")
 
     def _carried(self, recipe: Recipe, network: str, name: str) -> Logits:
         path = logits_file(recipe, network, name)

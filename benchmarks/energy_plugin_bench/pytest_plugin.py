@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         runner = _runner(metafunc.config)
         chosen = runner.registry.select(source=metafunc.config.getoption("--energy-source"))
     except (LookupError, ValueError, FileNotFoundError) as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        raise pytest.Collector.CollectError(str(error)) from error
     metafunc.parametrize(FIXTURE, chosen, ids=[row.id for _, row in chosen])
 
 

@@ -1,0 +1,116 @@
+"""What the package carries: complete, licensed, small, and what the images give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from energy_plugin_bench import carry
+from energy_plugin_bench.assets import CARRIED, Assets, digest, read_manifest
+from energy_plugin_bench.passes import logits_file, made_of
+from energy_plugin_bench.runner import Runner
+
+MANIFEST = read_manifest(CARRIED)
+NOTICE = (Path(__file__).parents[2] / "NOTICE").read_text()
+
+
+def test_the_folder_holds_what_the_manifest_lists_and_no_more():
+    found = {path.relative_to(CARRIED).as_posix() for path in CARRIED.rglob("*") if path.is_file()}
+    assert found == {"manifest.json", *MANIFEST["files"], *MANIFEST["logits"]}
+
+
+@pytest.mark.parametrize("part", ["files", "logits"])
+def test_hashes_and_sizes(part):
+    for path, entry in MANIFEST[part].items():
+        assert digest(CARRIED / path) == entry["sha256"], path
+        assert (CARRIED / path).stat().st_size == entry["size"]
+
+
+def test_only_files_that_may_be_carried_are(registry):
+    assert set(MANIFEST["files"]) == {path for path, asset in registry.files.items() if asset.carry}
+    held_back = {"icons50", "notmnist", "cifar10"}
+    assert not [
+        path for path in MANIFEST["files"] if "images" in path and any(name in path for name in held_back)
+    ]
+
+
+def test_the_notice_names_every_carried_file_and_network():
+    for path in MANIFEST["files"]:
+        assert path in NOTICE
+    for path in MANIFEST["logits"]:
+        network = Path(path).name.partition("--")[0]
+        assert network in NOTICE
+
+
+def test_logits_are_carried_for_every_pass_that_needs_them(carried_runner):
+    wanted = list(carry.passes(carried_runner))
+    assert {logits_file(*which) for which in wanted} == set(MANIFEST["logits"])
+    for which in wanted:
+        entry = MANIFEST["logits"][logits_file(*which)]
+        assert entry["made_of"] == made_of(*which, carried_runner.assets)
+
+
+def test_every_row_that_the_recipes_can_run_runs_on_what_is_carried(carried_runner):
+    for source, row in carried_runner.registry.rows():
+        recipe = carried_runner.registry.recipes[source.name]
+        if not recipe.obstacle(row.network, row.id_set, row.ood_set):
+            needed = recipe.needs(row.id_set, row.ood_set)
+            assert not any(carried_runner.passes.obstacle(recipe, row.network, name) for name in needed), (
+                row.id
+            )
+
+
+def test_it_stays_below_20_mb():
+    assert sum(path.stat().st_size for path in CARRIED.rglob("*") if path.is_file()) < 19_000_000
+
+
+def compared(runner, every):
+    """Hold carried logits against images wherever both are there; return how many were held."""
+    held = 0
+    for which in carry.passes(runner):
+        carried = runner.passes(*which)
+        assert carried.origin == "carried logits"
+        try:
+            live = runner.passes.compute(*which, every=every)
+        except FileNotFoundError:
+            continue
+        assert torch.equal(live.labels, carried.labels[::every]), which[1:]
+        # Float32 sums in another order: one part in 100,000 of logits of about 20, through a hundred layers.
+        torch.testing.assert_close(live.logits, carried.logits[::every], atol=2e-3, rtol=1e-4)
+        held += 1
+    return held
+
+
+def test_carried_logits_are_what_carried_images_give(carried_runner):
+    assert compared(carried_runner, every=100) == 2  # the two DenseNets whose weights are carried, on MNIST
+
+
+def test_carried_logits_are_what_all_images_give(registry, data_root):
+    runner = Runner(registry, Assets(registry.files, data_root))
+    assert compared(runner, every=200) == len(MANIFEST["logits"])
+
+
+@pytest.mark.long
+def test_carried_logits_are_what_every_single_image_gives(registry, data_root):
+    runner = Runner(registry, Assets(registry.files, data_root))
+    assert compared(runner, every=1) == len(MANIFEST["logits"])
+
+
+def test_carried_files_are_those_of_the_data_root(registry, data_root):
+    for path in MANIFEST["files"]:
+        assert digest(data_root / path) == registry.files[path].sha256
+        if path.endswith(".npz"):
+            with np.load(CARRIED / path) as ours, np.load(data_root / path) as theirs:
+                assert set(ours.files) == set(theirs.files)
+                assert all(np.array_equal(ours[name], theirs[name]) for name in ours.files)
+
+
+@pytest.mark.long
+def test_every_runnable_row_is_reproduced_from_images(registry, data_root):
+    runner = Runner(registry, Assets(registry.files, data_root), from_images=True)
+    verdicts = [runner.verdict(source, row) for source, row in registry.rows()]
+    run = [verdict for verdict in verdicts if verdict.status != "not run"]
+    assert {verdict.status for verdict in run} == {"reproduced"}
+    assert {verdict.origin for verdict in run} == {"images"}
+    assert len(run) == 118

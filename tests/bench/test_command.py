@@ -1,0 +1,134 @@
+"""`energy-plugin reproduce`: what it prints, its exit codes, and what it leaves behind."""
+
+import json
+
+import pytest
+
+from energy_plugin.cli import main
+from energy_plugin_bench import command
+from energy_plugin_bench.assets import DATA_ROOT
+from energy_plugin_bench.runner import Runner
+
+ENERGY = "song_mnist_energyft32_ and not error"
+
+
+@pytest.fixture(autouse=True)
+def _no_data_root(monkeypatch):
+    monkeypatch.delenv(DATA_ROOT, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_reproduced_rows_exit_with_0_and_nothing_on_stderr(capsys):
+    assert main(["reproduce", "-k", ENERGY]) == 0
+    out, err = capsys.readouterr()
+    assert "4 reproduced, 0 differ, 0 not run" in out
+    assert "energy AUROC" in out
+    assert err == ""
+
+
+def test_json_is_one_document(capsys):
+    assert main(["reproduce", "-k", "energyft32", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    figures = {figure["id"]: figure for figure in document["figures"]}
+    assert figures["song_mnist_energyft32_auroc"]["status"] == "reproduced"
+    assert figures["song_mnist_energyft32_auroc"]["origin"] == "carried logits"
+    assert (
+        figures["measured_densenet100_mnist0to7_song_energyft32_mnist_test_8to9_msp_auroc"]["published"]
+        is None
+    )
+    assert document["summary"]["not run"] == 15  # SVHN, Fashion-MNIST and CIFAR-10 were fine-tuned, too
+
+
+def test_a_difference_exits_with_1(capsys, monkeypatch):
+    monkeypatch.setattr("energy_plugin_bench.runner.judged", lambda figure, allowed: "differs")
+    assert main(["reproduce", "-k", ENERGY]) == 1
+    assert "4 differ" in capsys.readouterr().out
+
+
+def test_nothing_verified_exits_with_3(capsys):
+    assert main(["reproduce", "--source", "dice_issue_2"]) == 3
+    assert "3 rows not run: needs the repository's CIFAR-100 DenseNet" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "song_energy"], "there is no source 'song_energy'. Did you mean 'song_energy_ood'?"),
+        (["-k", "mnist fashion"], "cannot read 'mnist fashion'"),
+        (["-k", "no_such_row"], "no published value matches 'no_such_row'"),
+        (["--data-root", "nowhere"], "the data root nowhere is no folder"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(capsys, arguments, said):
+    assert main(["reproduce", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert out == ""
+
+
+def test_a_data_root_without_the_files_lists_them(capsys, tmp_path):
+    assert main(["reproduce", "--data-root", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "holds none of these files" in err
+    assert "cifar/images/cifar10_test.npz" in err
+    assert "torchvision: CIFAR10" in err
+
+
+def test_a_file_with_another_hash_ends_the_run(capsys, tmp_path):
+    weights = tmp_path / "mnist" / "weights" / "baseline_epoch_9.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"something else")
+    output = tmp_path / "report.json"
+    arguments = ["--data-root", str(tmp_path), "-k", "oe_mnist_baseline_error_rate", "--output", str(output)]
+    assert main(["reproduce", *arguments]) == 2
+    assert "expected sha256:277eeb51" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_the_output_is_written(tmp_path, capsys):
+    for name, start in (("report.json", "{"), ("report.md", "| source |")):
+        assert main(["reproduce", "-k", ENERGY, "--output", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text().startswith(start)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
+    assert "reproduced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["gone/report.json", "."])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(
+    tmp_path, capsys, monkeypatch, name
+):
+    monkeypatch.setattr(command, "reproduce", lambda _: pytest.fail("computed all the same"))
+    assert main(["reproduce", "--output", str(tmp_path / name)]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
+    verdict, done = Runner.verdict, []
+
+    def interrupted(self, source, row):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(row)
+        return verdict(self, source, row)
+
+    monkeypatch.setattr(Runner, "verdict", interrupted)
+    (tmp_path / "report.json").write_text("the last one")
+    assert main(["reproduce", "-k", ENERGY, "--output", str(tmp_path / "report.json")]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted: nothing was written" in err
+    assert out == ""
+    assert (tmp_path / "report.json").read_text() == "the last one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_markdown_goes_to_stdout(capsys):
+    assert main(["reproduce", "-k", ENERGY, "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| source | reproduced | differ | not run |")
+
+
+def test_help_names_the_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    assert "3 nothing could be verified" in " ".join(capsys.readouterr().out.split())

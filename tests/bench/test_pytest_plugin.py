@@ -1,0 +1,69 @@
+"""`pytest benchmarks`: one test a published value, and no comfort in skipping everything."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, code="", where=ROOT):
+    """Run pytest on the benchmarks in a process of its own, after some code."""
+    environment = {key: value for key, value in os.environ.items() if key != "ENERGY_PLUGIN_DATA"}
+    script = f"import sys, pytest\n{code}\nsys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, str(ROOT / "benchmarks"), "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_reproduced_rows_pass_others_are_skipped_with_the_reason_and_all_are_counted(tmp_path):
+    output = tmp_path / "verdicts.json"
+    code, text = run("-rs", "-k", "akamaster or dice_issue2_cifar100_svhn", f"--energy-output={output}")
+    assert code == 0, text
+    assert "2 passed, 3 skipped" in text
+    assert "not run: needs the repository's CIFAR-100 DenseNet" in text
+    assert "akamaster_resnet: 2 reproduced, 0 differs, 0 not run" in text
+    assert "all: 2 reproduced, 0 differs, 3 not run" in text
+    assert json.loads(output.read_text())["summary"]["reproduced"] == 2
+
+
+def test_a_value_that_differs_fails_with_its_figures():
+    broken = "import energy_plugin_bench.runner as r\nr.is_wrong = lambda x, y: x.argmax(1) == y"
+    code, text = run("-k", "resnet20_cifar10_akamaster_error_rate", code=broken)
+    assert code == 1, text
+    assert "resnet20_cifar10_akamaster_error_rate: differs: published 8.27 percent, measured 91.730" in text
+    assert "all: 0 reproduced, 1 differs, 0 not run" in text
+
+
+def test_a_run_in_which_nothing_was_verified_fails():
+    code, text = run("--energy-source=dice_issue_2")
+    assert code == 1, text
+    assert "21 skipped" in text
+    assert "nothing was verified" in text
+    code, text = run("--energy-source=dice_issue_2", "--energy-allow-empty")
+    assert code == 0, text
+
+
+def test_wrong_options_are_told_without_a_traceback():
+    code, text = run("--energy-source=dice")
+    assert code == pytest.ExitCode.INTERRUPTED
+    assert "there is no source 'dice'. Did you mean 'dice_issue_2'?" in text
+    assert "Traceback" not in text
+
+
+def test_the_ids_of_the_tests_are_those_of_the_rows(registry):
+    code, text = run("--collect-only", "-q", "-k", "song_svhn")
+    assert code == 0, text
+    wanted = {row.id for _, row in registry.rows() if row.id.startswith("song_svhn")}
+    assert {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line} == wanted
+
+
+def test_the_plugin_imports_nothing_heavy():
+    heavy = "{'torch', 'numpy', 'pydantic', 'rich', 'safetensors', 'PIL'}"
+    code = f"import sys, energy_plugin_bench.pytest_plugin; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

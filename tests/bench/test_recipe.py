@@ -1,0 +1,68 @@
+"""Recipes say what they need, and contradictions in them are found when they are read."""
+
+import tomllib
+
+import bench_fakes
+import pytest
+
+from energy_plugin_bench.recipe import Protocol, parse_recipe
+
+
+def parsed(*changes):
+    text = bench_fakes.RECIPE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    faults = []
+    return parse_recipe(tomllib.loads(text), "recipe.toml", faults), faults
+
+
+def test_a_good_recipe_has_no_faults():
+    (recipe,), faults = parsed()
+    assert not faults
+    assert recipe.obstacle("bright", "ends", "middle") == ""
+    assert recipe.obstacle("bright", "ends", "nowhere") == "needs pictures that nobody has"
+    assert "does not know the network 'dark'" in recipe.obstacle("dark", "ends", None)
+    assert "does not know the set 'top'" in recipe.obstacle("bright", "top", None)
+
+
+def test_a_network_that_cannot_be_run_may_be_a_pattern():
+    (recipe,), _ = parsed(("[inputs.ends]", '[networks."dark*"]\nmissing = "never trained"\n\n[inputs.ends]'))
+    assert recipe.obstacle("dark_7", "ends", None) == "never trained"
+
+
+def test_error_detection_needs_the_id_set_alone():
+    (recipe,), _ = parsed()
+    assert recipe.needs("ends", "error_detection") == ("ends",)
+    assert recipe.needs("ends", "middle") == ("ends", "middle")
+    assert recipe.obstacle("bright", "ends", "error_detection") == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('backbone = "brightness"', "", "a network needs a backbone"),
+        ('backbone = "brightness"', 'backbone = "brightness"\nmean = [0.5]', "mean has 1 channels and std 0"),
+        ('dataset = "shades"\noptions = { low = 0.9, high = 1.0 }', "", "an input needs a dataset"),
+        ("size = 100", "", "draws go with either a size or a ratio"),
+        ("size = 100", "size = 100\nratio = 5", "draws go with either a size or a ratio"),
+        ('[[protocols]]\nreason = "rounding"', "[[protocols]]", "reason"),
+        ("[inputs.nowhere]", '[sets.lost]\ninput = "gone"\n[inputs.nowhere]', "takes the input 'gone'"),
+        ("[inputs.nowhere]", "[inputs.nowhere]\ndatset = 1", "unknown field"),
+    ],
+)
+def test_faults(old, new, said):
+    recipes, faults = parsed((old, new))
+    assert recipes == []
+    assert said in "\n".join(faults)
+
+
+def test_the_first_protocol_that_matches_counts():
+    (recipe,), _ = parsed()
+    assert recipe.protocol("auroc", "all").draws == 20
+    assert recipe.protocol("auroc", "middle").draws == 0
+
+
+def test_a_draw_has_a_size_or_follows_the_ratio():
+    assert Protocol(draws=1, size=2000, reason="r").draw_size(8017) == 2000
+    assert Protocol(draws=1, ratio=5, reason="r").draw_size(8017) == 1603

@@ -1,0 +1,77 @@
+"""The same verdicts for people and for programs."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from energy_plugin_bench.report import Report, to_markdown, to_terminal
+from energy_plugin_bench.verdict import Question, Tolerance, Verdict
+
+ASKED = Question("net", "mnist", "noise", "msp", "fpr95", "outlier_exposure")
+GOOD = Verdict(
+    id="a_fpr95", source="a", status="reproduced", asked=ASKED, unit="percent", published="16.64",
+    measured=17.3, tolerance=Tolerance(target=16.7, width=1.25, reason="draws"),
+)  # fmt: skip
+AUROC = replace(
+    GOOD,
+    id="a_auroc",
+    asked=replace(ASKED, metric="auroc"),
+    published="96.04",
+    measured=96.0,
+    status="differs",
+)
+EXTRA = replace(
+    GOOD, id="measured", asked=replace(ASKED, method="energy"), published="", measured=9.94,
+    status="measured", tolerance=None,
+)  # fmt: skip
+MISSING = replace(
+    GOOD, id="b", source="b", status="not run", measured=None, tolerance=None, reason="no weights"
+)
+
+
+@pytest.fixture
+def report():
+    return Report((GOOD, AUROC, EXTRA, MISSING, replace(MISSING, id="b2")), seconds=12.3)
+
+
+def printed(report, **options):
+    stream = io.StringIO()
+    to_terminal(report, Console(file=stream, width=80), **options)
+    return stream.getvalue()
+
+
+def test_the_terminal_shows_figures_verdicts_and_reasons(report):
+    text = printed(report)
+    assert max(map(len, text.splitlines())) <= 80
+    line = next(line for line in text.splitlines() if "msp FPR95" in line)
+    assert line.split() == ["noise", "msp", "FPR95", "16.64", "17.30", "16.70", "±", "1.250", "reproduced"]
+    assert "differs" in text
+    assert next(line for line in text.splitlines() if "energy FPR95" in line).split()[-1] == "measured"
+    assert "2 rows not run: no weights" in text
+    assert "1 reproduced, 1 differ, 2 not run; 1 measured without a published value. 12 s" in text
+
+
+def test_everything_lists_the_rows_that_were_not_run(report):
+    text = printed(report, everything=True)
+    assert "b: not run: no weights" in text
+    assert "b2: not run: no weights" in text
+
+
+def test_json_is_one_document_with_every_figure(report):
+    document = json.loads(report.to_json())
+    assert document["summary"] == {"reproduced": 1, "differs": 1, "not run": 2, "measured": 1}
+    assert [figure["id"] for figure in document["figures"]] == ["a_fpr95", "a_auroc", "measured", "b", "b2"]
+    assert document["figures"][0]["tolerance"]["width"] == 1.25
+    assert {"torch", "python", "device", "time"} <= set(document["environment"])
+
+
+def test_markdown_has_a_line_for_each_network_set_and_score(report):
+    text = to_markdown(report)
+    assert "| a | 1 | 1 | 0 |" in text
+    assert "**a**: FPR95 / AUROC, percent" in text
+    assert "| net | noise | msp | 16.64 / 96.04 | 17.30 / 96.00 | 1 reproduced, 1 differs |" in text
+    assert "| net | noise | energy | - | 9.94 | 1 measured |" in text
+    assert "- 2 rows not run: no weights" in text

@@ -1,0 +1,42 @@
+"""What recipes do to images, on images small enough to see."""
+
+import numpy as np
+import pytest
+import torch
+
+from energy_plugin_bench import transforms
+
+
+def test_negative_of_bytes_and_of_fractions():
+    assert transforms.apply(np.array([[[0, 255, 10]]], np.uint8), ["negative"]).tolist() == [[[255, 0, 245]]]
+    assert transforms.apply(np.array([[[0.25]]], np.float32), ["negative"]).tolist() == [[[0.75]]]
+
+
+def test_grey_weighs_the_colours():
+    images = np.zeros((1, 1, 3, 3), np.uint8)
+    images[0, 0] = np.eye(3) * 255
+    assert transforms.grey(images)[0, 0] == pytest.approx([0.2989, 0.5870, 0.1140])
+
+
+def test_ink_stays_zero_or_one_after_resizing():
+    paper = np.ones((2, 105, 105), np.uint8)
+    paper[0, 40:70, 40:70] = 0
+    out = transforms.apply(paper, ["ink", "resize28", "black_and_white"])
+    assert out.shape == (2, 28, 28)
+    assert set(np.unique(out[0])) == {0.0, 1.0}
+    assert out[0].mean() == pytest.approx((30 / 105) ** 2, abs=0.01)
+    assert out[1].max() == 0
+
+
+def test_an_unknown_step_is_told_with_near_misses():
+    with pytest.raises(LookupError, match="Did you mean 'negative'"):
+        transforms.apply(np.zeros((1, 2, 2), np.uint8), ["negativ"])
+
+
+def test_batches_are_fractions_with_channels_first():
+    grey = transforms.as_batch(np.full((2, 3, 4), 255, np.uint8))
+    assert (grey.shape, grey.dtype, grey.max().item()) == ((2, 1, 3, 4), torch.float32, 1.0)
+    colour = transforms.as_batch(np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3))
+    assert colour.shape == (1, 3, 2, 4)
+    assert (colour[0, :, 0, 1] * 255).tolist() == pytest.approx([3, 4, 5])
+    assert transforms.as_batch(np.full((1, 2, 2), 0.5, np.float32)).unique().tolist() == [0.5]
