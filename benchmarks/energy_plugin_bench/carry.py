@@ -61,7 +61,7 @@ def passes(runner: Runner) -> Iterator[tuple[Recipe, str, str]]:
     for source, recipe in runner.registry.recipes.items():
         found: dict[tuple[str, str], None] = {}
         for asked in questions(runner.registry, source):
-            if not recipe.obstacle(asked.network, asked.id_set, asked.ood_set):
+            if not recipe.obstacles(asked.network, asked.id_set, asked.ood_set):
                 found |= {(asked.network, name): None for name in recipe.needs(asked.id_set, asked.ood_set)}
         for network, name in found:
             files = [runner.registry.files[path] for path in needed(recipe, network, name)]

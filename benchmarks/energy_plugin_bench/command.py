@@ -45,7 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
-    form.add_argument("--markdown", action="store_true", help="print Markdown")
+    form.add_argument(
+        "--markdown",
+        nargs="?",
+        const="full",
+        choices=("full", "short"),
+        help="print Markdown; short leaves out figures without a published value, and reasons",
+    )
     parser.add_argument(
         "--output", type=Path, metavar="PATH", help="write JSON (or Markdown: *.md) here, too"
     )
@@ -57,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with _output(options.output) as write:
             report = reproduce(options)
-            write(_text(report, markdown=bool(options.output) and options.output.suffix == ".md"))
+            write(_text(report, "full" if options.output and options.output.suffix == ".md" else ""))
     except (LookupError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error.args[0] if isinstance(error, LookupError) else error}\n")
         return USAGE
@@ -153,12 +159,12 @@ def _file(path: Path) -> Iterator[Callable[[str], object]]:
         yield partial(part.write_text, encoding="utf-8")
 
 
-def _text(report: Report, *, markdown: bool) -> str:
-    return to_markdown(report) if markdown else report.to_json() + "\n"
+def _text(report: Report, markdown: str) -> str:
+    return to_markdown(report, short=markdown == "short") if markdown else report.to_json() + "\n"
 
 
 def _print(report: Report, options: argparse.Namespace) -> None:
     if options.json or options.markdown:
-        sys.stdout.write(_text(report, markdown=options.markdown))
+        sys.stdout.write(_text(report, options.markdown))
     else:
         to_terminal(report, Console(), everything=options.everything)

@@ -63,12 +63,12 @@ class Passes:
         self.progress = progress
         self._known: dict[tuple[str, str, str], Logits] = {}
 
-    def obstacle(self, recipe: Recipe, network: str, name: str) -> str:
+    def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
         """Why there are no logits for this network and input; empty if there are."""
         if logits_file(recipe, network, name) in self.assets.manifest["logits"]:
-            return ""
+            return ()
         lacking = [path for path in needed(recipe, network, name) if self.assets.locate(path) is None]
-        return "; ".join(self.assets.missing(path) for path in lacking)
+        return tuple(self.assets.missing(path) for path in lacking)
 
     def __call__(self, recipe: Recipe, network: str, name: str) -> Logits:
         """Return the logits of a network for an input.

@@ -225,15 +225,15 @@ class Recipe(Strict):
         """The first protocol that matches."""
         return next((known for known in self.protocols if known.matches(metric, ood_set)), None)
 
-    def obstacle(self, network: str, id_set: str, ood_set: str | None) -> str:
+    def obstacles(self, network: str, id_set: str, ood_set: str | None) -> tuple[str, ...]:
         """Why figures of this network and these sets cannot be measured; empty if they can."""
         chosen = self.network(network)
         if chosen is None:
-            return f"the recipe does not know the network {network!r}"
+            return (f"the recipe does not know the network {network!r}",)
         reasons = [chosen.missing]
         names = [name for name in (id_set, ood_set) if name is not None and name != ERROR_DETECTION]
         reasons += [self._set_obstacle(name) for name in names]
-        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+        return tuple(dict.fromkeys(reason for reason in reasons if reason))
 
     def _set_obstacle(self, name: str) -> str:
         chosen = self.set_named(name)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
-from typing import Any
 
 import torch
 from rich import box
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from energy_plugin_bench.verdict import STATUSES, Verdict
+from energy_plugin_bench.verdict import ALSO, STATUSES, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
 TITLES = {
@@ -88,16 +87,29 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
     """
     for source, verdicts in report.by_source().items():
         console.rule(f"[bold]{source}")
-        run = [verdict for verdict in verdicts if verdict.status != "not run"]
-        for network, group in groupby(sorted(run, key=_network), key=_network):
+        for network, group in groupby(_run(verdicts), key=_network):
             console.print(_table(network, group))
         for line in _not_run(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
 
 
+def _run(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """What was run, by network and set, so that figures of one set stand together."""
+    return sorted((verdict for verdict in verdicts if verdict.status != "not run"), key=_place)
+
+
+def _place(verdict: Verdict) -> tuple[object, ...]:
+    asked = verdict.asked
+    return asked.network, asked.ood_set is not None, _set(verdict), not verdict.published, asked.method
+
+
 def _network(verdict: Verdict) -> str:
     return verdict.asked.network
+
+
+def _set(verdict: Verdict) -> str:
+    return verdict.asked.ood_set or verdict.asked.id_set
 
 
 def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
@@ -109,7 +121,7 @@ def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
     table.add_column("verdict", no_wrap=True)
     before = ""
     for verdict in verdicts:
-        name = verdict.asked.ood_set or verdict.asked.id_set
+        name = _set(verdict)
         table.add_row(
             "" if name == before else name,
             _score(verdict),
@@ -140,52 +152,59 @@ def _shown(figure: float | None) -> str:
 
 
 def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
-    """One line a reason, or a row."""
+    """How many rows each reason keeps from being run, or each row with all of its reasons."""
     skipped = [verdict for verdict in verdicts if verdict.status == "not run"]
     if everything:
         yield from (str(verdict) for verdict in skipped)
-        return
-    for reason, count in Counter(verdict.reason for verdict in skipped).items():
-        yield f"{count} rows not run: {reason}"
+    elif skipped:
+        reasons = Counter(reason for verdict in skipped for reason in verdict.reason.split(ALSO))
+        several = " (some for several reasons)" if reasons.total() > len(skipped) else ""
+        yield f"{len(skipped)} rows not run{several}:"
+        yield from (f"  {count}: {reason}" for reason, count in reasons.items())
 
 
-def to_markdown(report: Report) -> str:
-    """Counts by source, then the figures: a line for each network, sets and score."""
+def to_markdown(report: Report, *, short: bool = False) -> str:
+    """Counts by source, then the figures: a line for each network, set and score.
+
+    Args:
+        report: What to show.
+        short: Leave out figures that nobody published, and why rows were not run.
+    """
     lines = ["| source | reproduced | differ | not run |", "|---|---:|---:|---:|"]
     for source, verdicts in report.by_source().items():
         count = Counter(verdict.status for verdict in verdicts)
         numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
         lines.append(f"| {source} | {numbers} |")
     for source, verdicts in report.by_source().items():
-        run = sorted((v for v in verdicts if v.status != "not run"), key=_metrics_first)
-        groups = [tuple(group) for _, group in groupby(run, key=_metrics_first)]
-        for metrics, rows in groupby(groups, key=lambda group: tuple(v.asked.metric for v in group)):
+        shown = [verdict for verdict in _run(verdicts) if verdict.published or not short]
+        for metrics, rows in _by_metrics(shown).items():
             lines += ["", f"**{source}**: {' / '.join(TITLES[metric] for metric in metrics)}, percent", ""]
             lines += [
                 "| network | set | score | published | measured | verdict |",
                 "|---|---|---|---|---|---|",
             ]
             lines += [_markdown_line(row) for row in rows]
-        lines += ["", *(f"- {line}" for line in _not_run(verdicts, everything=False))]
+        reasons = [] if short else list(_not_run(verdicts, everything=False))
+        lines += (
+            ["", f"**{source}**: {reasons[0]}", "", *(f"- {r.strip()}" for r in reasons[1:])]
+            if reasons
+            else []
+        )
     return "\n".join(lines) + "\n"
 
 
-def _metrics_first(verdict: Verdict) -> tuple[str, ...]:
-    asked = verdict.asked
-    kind = "0" if asked.ood_set is None else "1" if verdict.published else "2"
-    return kind, asked.network, asked.ood_set or asked.id_set, asked.method
+def _by_metrics(verdicts: Iterable[Verdict]) -> dict[tuple[str, ...], list[tuple[Verdict, ...]]]:
+    """Figures of one network, set and score together, under the metrics that they are."""
+    found: dict[tuple[str, ...], list[tuple[Verdict, ...]]] = {}
+    for _, group in groupby(verdicts, key=_place):
+        row = tuple(group)
+        found.setdefault(tuple(verdict.asked.metric for verdict in row), []).append(row)
+    return found
 
 
 def _markdown_line(row: tuple[Verdict, ...]) -> str:
-    asked = row[0].asked
     published = " / ".join(verdict.published for verdict in row if verdict.published) or "-"
     measured = " / ".join(_shown(verdict.measured) for verdict in row)
     said = ", ".join(f"{count} {status}" for status, count in Counter(v.status for v in row).items())
-    cells = (asked.network, asked.ood_set or asked.id_set, asked.method, published, measured, said)
-    return f"| {' | '.join(cells)} |"
-
-
-def to_dict(report: Report) -> dict[str, Any]:
-    """The JSON document, parsed."""
-    document: dict[str, Any] = json.loads(report.to_json())
-    return document
+    score = "-" if row[0].asked.method == "argmax" else row[0].asked.method
+    return f"| {' | '.join((row[0].asked.network, _set(row[0]), score, published, measured, said))} |"

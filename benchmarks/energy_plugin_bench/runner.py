@@ -22,7 +22,7 @@ from energy_plugin_bench.passes import Logits, Passes, Progress, quiet
 from energy_plugin_bench.recipe import Extra, Network, Protocol, Recipe, Set
 from energy_plugin_bench.registry import Registry
 from energy_plugin_bench.rows import CLASSIFICATION_METRICS, ERROR_DETECTION, PublishedValue, Source
-from energy_plugin_bench.verdict import Question, Verdict, judged, tolerance
+from energy_plugin_bench.verdict import ALSO, Question, Verdict, judged, tolerance
 
 
 class Runner:
@@ -63,9 +63,9 @@ class Runner:
             id=row.id, source=source.name, status="not run", asked=asked, unit=row.unit,
             published=row.printed, place=row.place, note=row.note,
         )  # fmt: skip
-        reason = self.obstacle(source.name, asked)
-        if reason:
-            return replace(told, reason=reason)
+        obstacles = self.obstacles(source.name, asked)
+        if obstacles:
+            return replace(told, reason=ALSO.join(obstacles))
         recipe = self.registry.recipes[source.name]
         figure, origin = self._figure(recipe, asked)
         ood = _ood_set(recipe, asked)
@@ -87,7 +87,7 @@ class Runner:
         recipe = self.registry.recipes.get(source)
         for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in _questions(e)):
             name = f"measured_{asked.network}_{asked.ood_set}_{asked.method}_{asked.metric}"
-            if recipe is None or not chosen(name) or self.obstacle(source, asked):
+            if recipe is None or not chosen(name) or self.obstacles(source, asked):
                 continue
             figure, origin = self._figure(recipe, asked)
             yield Verdict(
@@ -103,19 +103,19 @@ class Runner:
                 note="; ".join(n for n in (extra.note, _ood_set(recipe, asked).note) if n),
             )
 
-    def obstacle(self, source: str, asked: Question) -> str:
+    def obstacles(self, source: str, asked: Question) -> tuple[str, ...]:
         """Why a figure cannot be measured; empty if nothing speaks against it. Nothing is computed."""
         recipe = self.registry.recipes.get(source)
         if recipe is None:
-            return "no recipe is written for this source yet"
-        missing = recipe.obstacle(asked.network, asked.id_set, asked.ood_set)
+            return ("no recipe is written for this source yet",)
+        missing = recipe.obstacles(asked.network, asked.id_set, asked.ood_set)
         if missing:
             return missing
         if recipe.protocol(asked.metric, asked.ood_set) is None:
-            return "the recipe has no protocol for this metric and set"
+            return ("the recipe has no protocol for this metric and set",)
         needed = recipe.needs(asked.id_set, asked.ood_set)
-        found = [self.passes.obstacle(recipe, asked.network, name) for name in needed]
-        return "; ".join(dict.fromkeys(obstacle for obstacle in found if obstacle))
+        found = [self.passes.obstacles(recipe, asked.network, name) for name in needed]
+        return tuple(dict.fromkeys(obstacle for obstacles in found for obstacle in obstacles))
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""

@@ -12,6 +12,9 @@ from energy_plugin_bench.rows import PublishedValue
 
 Status = Literal["reproduced", "differs", "not run", "measured"]
 STATUSES: tuple[Status, ...] = ("reproduced", "differs", "not run", "measured")
+ALSO = "; also "
+"""Between the reasons for which one figure was not run."""
+
 _LAST_BIT = 1e-9  # a difference of exactly half a digit is within rounding
 
 

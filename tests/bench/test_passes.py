@@ -83,14 +83,15 @@ def test_carried_logits_are_taken_and_are_what_images_give(world, carried, seen)
 def test_carried_logits_serve_where_the_weights_are_missing(world, carried, tmp_path):
     runner = world(from_images=True)
     runner.assets.data_root = None
-    assert runner.passes.obstacle(recipe_of(runner), "bright", "all") == ""
+    assert runner.passes.obstacles(recipe_of(runner), "bright", "all") == ()
     assert runner.passes(recipe_of(runner), "bright", "all").origin == "carried logits"
 
 
 def test_without_either_the_obstacle_says_what_is_needed(world):
     runner = world()
     runner.assets.data_root = None
-    assert "needs shades/bright.safetensors" in runner.passes.obstacle(recipe_of(runner), "bright", "all")
+    (obstacle,) = runner.passes.obstacles(recipe_of(runner), "bright", "all")
+    assert obstacle.startswith("needs shades/bright.safetensors")
     with pytest.raises(MissingAssetError, match="Run the tests"):
         runner.passes(recipe_of(runner), "bright", "all")
 

@@ -20,22 +20,22 @@ def parsed(*changes):
 def test_a_good_recipe_has_no_faults():
     (recipe,), faults = parsed()
     assert not faults
-    assert recipe.obstacle("bright", "ends", "middle") == ""
-    assert recipe.obstacle("bright", "ends", "nowhere") == "needs pictures that nobody has"
-    assert "does not know the network 'dark'" in recipe.obstacle("dark", "ends", None)
-    assert "does not know the set 'top'" in recipe.obstacle("bright", "top", None)
+    assert recipe.obstacles("bright", "ends", "middle") == ()
+    assert recipe.obstacles("bright", "ends", "nowhere") == ("needs pictures that nobody has",)
+    assert recipe.obstacles("dark", "ends", None) == ("the recipe does not know the network 'dark'",)
+    assert recipe.obstacles("bright", "top", None) == ("the recipe does not know the set 'top'",)
 
 
 def test_a_network_that_cannot_be_run_may_be_a_pattern():
     (recipe,), _ = parsed(("[inputs.ends]", '[networks."dark*"]\nmissing = "never trained"\n\n[inputs.ends]'))
-    assert recipe.obstacle("dark_7", "ends", None) == "never trained"
+    assert recipe.obstacles("dark_7", "ends", None) == ("never trained",)
 
 
 def test_error_detection_needs_the_id_set_alone():
     (recipe,), _ = parsed()
     assert recipe.needs("ends", "error_detection") == ("ends",)
     assert recipe.needs("ends", "middle") == ("ends", "middle")
-    assert recipe.obstacle("bright", "ends", "error_detection") == ""
+    assert recipe.obstacles("bright", "ends", "error_detection") == ()
 
 
 @pytest.mark.parametrize(

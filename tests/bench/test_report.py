@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from energy_plugin_bench.report import Report, to_markdown, to_terminal
-from energy_plugin_bench.verdict import Question, Tolerance, Verdict
+from energy_plugin_bench.verdict import ALSO, Question, Tolerance, Verdict
 
 ASKED = Question("net", "mnist", "noise", "msp", "fpr95", "outlier_exposure")
 GOOD = Verdict(
@@ -34,7 +34,10 @@ MISSING = replace(
 
 @pytest.fixture
 def report():
-    return Report((GOOD, AUROC, EXTRA, MISSING, replace(MISSING, id="b2")), seconds=12.3)
+    return Report(
+        (GOOD, AUROC, EXTRA, MISSING, replace(MISSING, id="b2", reason=f"no weights{ALSO}no images")),
+        seconds=12.3,
+    )
 
 
 def printed(report, **options):
@@ -50,14 +53,14 @@ def test_the_terminal_shows_figures_verdicts_and_reasons(report):
     assert line.split() == ["noise", "msp", "FPR95", "16.64", "17.30", "16.70", "±", "1.250", "reproduced"]
     assert "differs" in text
     assert next(line for line in text.splitlines() if "energy FPR95" in line).split()[-1] == "measured"
-    assert "2 rows not run: no weights" in text
+    assert "2 rows not run (some for several reasons):\n  2: no weights\n  1: no images\n" in text
     assert "1 reproduced, 1 differ, 2 not run; 1 measured without a published value. 12 s" in text
 
 
 def test_everything_lists_the_rows_that_were_not_run(report):
     text = printed(report, everything=True)
     assert "b: not run: no weights" in text
-    assert "b2: not run: no weights" in text
+    assert "b2: not run: no weights; also no images" in text
 
 
 def test_json_is_one_document_with_every_figure(report):
@@ -74,4 +77,18 @@ def test_markdown_has_a_line_for_each_network_set_and_score(report):
     assert "**a**: FPR95 / AUROC, percent" in text
     assert "| net | noise | msp | 16.64 / 96.04 | 17.30 / 96.00 | 1 reproduced, 1 differs |" in text
     assert "| net | noise | energy | - | 9.94 | 1 measured |" in text
-    assert "- 2 rows not run: no weights" in text
+    assert "**b**: 2 rows not run (some for several reasons):\n\n- 2: no weights\n- 1: no images\n" in text
+
+
+def test_short_markdown_leaves_out_what_nobody_published(report):
+    text = to_markdown(report, short=True)
+    assert "| net | noise | msp |" in text
+    assert "energy" not in text
+    assert "no weights" not in text
+
+
+def test_figures_of_one_set_stand_together(report):
+    other = replace(GOOD, id="other", asked=replace(ASKED, ood_set="other"))
+    text = printed(Report((GOOD, other, EXTRA)))
+    sets = [line.split()[0] for line in text.splitlines() if "FPR95" in line]
+    assert sets == ["noise", "energy", "other"]
