@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,11 +32,11 @@ OOD = -1
 VOID = -100
 """What `translate` writes for void: the `ignore_index` of a loss, the `void` of `metrics.split`."""
 
-BELOW_ZERO = "lt0"
-BEYOND_CLASSES = "ge num_classes"
+NEGATIVE = "negative"
+BEYOND = "beyond num_classes"
 
 Code = int | str
-"""A code, or one of the two predicates "lt0" (y < 0) and "ge num_classes" (y >= num_classes)."""
+"""A code, or a predicate: "negative" (y < 0), "beyond num_classes" (y >= num_classes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class LabelConvention:
     source: str = ""
 
     def __post_init__(self) -> None:
-        known = (BELOW_ZERO, BEYOND_CLASSES)
+        known = (NEGATIVE, BEYOND)
         for rule in (*self.ood, *self.void):
             if isinstance(rule, str) and rule not in known:
                 raise ValueError(f"{self._named}: unknown predicate {rule!r}. {near_misses(rule, known)}")
@@ -81,18 +81,48 @@ class LabelConvention:
         return f"label convention {self.name!r}"
 
 
-def convention(name: str | LabelConvention) -> LabelConvention:
-    """The convention of that name; a `LabelConvention` is handed through.
+class Labelled(Protocol):
+    """What a record of a data set says of its labels: `energy_plugin.records.DatasetSpec` does."""
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def ood(self) -> str | tuple[int, ...]:
+        """Either "negative" or the codes of OOD."""
+
+    @property
+    def void(self) -> tuple[int, ...]:
+        """The codes of void."""
+
+
+def convention(name: str | LabelConvention | Labelled) -> LabelConvention:
+    """The convention of that name, or of a data set's record; a `LabelConvention` is handed through.
 
     Raises:
         UnknownNameError: no convention has the name (a LookupError; near misses are listed).
+        TypeError: `name` is nothing of that kind.
     """
     if isinstance(name, LabelConvention):
         return name
+    if not isinstance(name, str):
+        return _of_record(name)
     if name not in CONVENTIONS:
         hint = near_misses(name, CONVENTIONS, most=len(CONVENTIONS))
         raise UnknownNameError(f"no label convention is called {name!r}. {hint}")
     return CONVENTIONS[name]
+
+
+def _of_record(record: Labelled) -> LabelConvention:
+    try:
+        ood: tuple[Code, ...] = (record.ood,) if isinstance(record.ood, str) else tuple(record.ood)
+        return LabelConvention(name=record.name, ood=ood, void=tuple(record.void))
+    except (AttributeError, TypeError) as error:
+        raise TypeError(
+            f"a label convention is asked for by name, as a LabelConvention or as a record with name, ood "
+            f"and void; got {type(record).__name__}"
+        ) from error
 
 
 def count_codes(targets: Any) -> dict[int, int]:
@@ -103,7 +133,7 @@ def count_codes(targets: Any) -> dict[int, int]:
 
 def translate(
     targets: Any,
-    source: str | LabelConvention,
+    source: str | LabelConvention | Labelled,
     *,
     num_classes: int | None = None,
     void: int = VOID,
@@ -112,9 +142,10 @@ def translate(
     """Targets of another convention in ours: ID `>= 0`, OOD `OOD`, void `void`.
 
     Args:
-        targets: any shape, integer dtype or floats that are whole numbers; whatever `torch.as_tensor` takes.
-        source: the convention they are written in, by name or as a `LabelConvention`.
-        num_classes: number of ID classes; "ge num_classes" needs it, and class indices beyond it are unknown.
+        targets: any shape, integer dtype or floats that are whole numbers; what `torch.as_tensor` takes.
+        source: the convention they are written in, by name, as a `LabelConvention`, or a data set's record.
+        num_classes: number of ID classes; "beyond num_classes" needs it, and class indices from it on are
+            unknown.
         void: what to write for void. It must be neither `OOD` nor the index of a class.
         strict: False turns unknown codes into void instead of refusing them.
 
@@ -150,7 +181,7 @@ def translate(
 
 def to_host(
     targets: Any,
-    target: str | LabelConvention,
+    target: str | LabelConvention | Labelled,
     *,
     num_classes: int | None = None,
     void: int | None = VOID,
@@ -158,11 +189,11 @@ def to_host(
     """The reverse: targets of ours in the codes of a host.
 
     A convention with a single ID code gets that code for every class. Of several OOD or void codes the
-    first one is written; "lt0" is written as -1 and "ge num_classes" as `num_classes`.
+    first one is written; "negative" is written as -1 and "beyond num_classes" as `num_classes`.
 
     Args:
         targets: ours: `>= 0` ID, `void` void, any other negative OOD; any shape, whole numbers.
-        target: the host's convention, by name or as a `LabelConvention`.
+        target: the host's convention, by name, as a `LabelConvention`, or a data set's record.
         num_classes: number of ID classes, where the host's convention needs it.
         void: the code that is void in `targets`; None: none is.
 
@@ -187,7 +218,7 @@ def to_host(
 def _check_options(rules: LabelConvention, num_classes: int | None, void: int | None) -> None:
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    if num_classes is None and BEYOND_CLASSES in (*rules.ood, *rules.void):
+    if num_classes is None and BEYOND in (*rules.ood, *rules.void):
         raise ValueError(f"{rules._named} needs num_classes: {rules.describe()}")
     if void == OOD:
         raise ValueError(f"void={OOD} is the code of OOD; keep the default {VOID} or choose another")
@@ -216,7 +247,7 @@ def _refuse_wrapped(codes: Tensor, dtype: torch.dtype, rules: LabelConvention) -
     if dtype.is_floating_point or dtype in (torch.int64, torch.uint64):
         return
     info = torch.iinfo(dtype)
-    needed = {OOD if rule == BELOW_ZERO else rule for rule in (*rules.ood, *rules.void)} - {BEYOND_CLASSES}
+    needed = {OOD if rule == NEGATIVE else rule for rule in (*rules.ood, *rules.void)} - {BEYOND}
     for code in sorted(int(rule) for rule in needed):
         wrapped = (code - info.min) % (info.max - info.min + 1) + info.min
         if wrapped == code or wrapped in rules.void:
@@ -235,9 +266,9 @@ def _matches(codes: Tensor, rules: Iterable[Code], num_classes: int | None) -> T
     rules = tuple(rules)
     exact = [rule for rule in rules if isinstance(rule, int)]
     found = torch.isin(codes, torch.tensor(exact, dtype=torch.int64, device=codes.device))
-    if BELOW_ZERO in rules:
+    if NEGATIVE in rules:
         found = found | (codes < 0)
-    if BEYOND_CLASSES in rules and num_classes is not None:
+    if BEYOND in rules and num_classes is not None:
         found = found | (codes >= num_classes)
     return found
 
@@ -269,7 +300,7 @@ def _host_classes(codes: Tensor, is_id: Tensor, rules: LabelConvention, num_clas
 
 def _host_code(kind: str, rules: LabelConvention, num_classes: int | None) -> int:
     for rule in rules.ood if kind == "OOD" else rules.void:
-        code = {BELOW_ZERO: OOD, BEYOND_CLASSES: num_classes}[rule] if isinstance(rule, str) else rule
+        code = {NEGATIVE: OOD, BEYOND: num_classes}[rule] if isinstance(rule, str) else rule
         if code is not None and (kind == "void" or code not in rules.void):
             return code
     raise LabelError(
@@ -279,7 +310,7 @@ def _host_code(kind: str, rules: LabelConvention, num_classes: int | None) -> in
 
 
 def _spelled(rules: tuple[Code, ...]) -> str:
-    words = {BELOW_ZERO: "any y < 0", BEYOND_CLASSES: "any y >= num_classes"}
+    words = {NEGATIVE: "any y < 0", BEYOND: "any y >= num_classes"}
     numbers = [rule for rule in rules if isinstance(rule, int)]
     spelled = [str(number) for number in numbers]
     if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):

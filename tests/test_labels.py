@@ -1,6 +1,7 @@
 """Label conventions: each trap of the suites is a test of its own, with the right behaviour."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from energy_plugin.labels import (
     to_host,
     translate,
 )
+from energy_plugin.records import DatasetSpec
 
 
 def translated(codes, name, **options):
@@ -311,10 +313,21 @@ def test_a_convention_of_ones_own():
         translated([-1], mine)
 
 
+def test_a_data_set_record_says_what_its_codes_mean():
+    record = DatasetSpec(name="mine", target="somewhere:Mine", ood=(7, 9), void=(255,))
+    assert translated([0, 7, 9, 255], record) == [0, OOD, OOD, VOID]
+    assert translated([0, -1, -3], DatasetSpec(name="mine", target="somewhere:Mine")) == [0, OOD, OOD]
+    assert to_host([4, -1, VOID], record).tolist() == [4, 7, 255]
+    with pytest.raises(LabelError, match=r"label convention 'mine' does not know -1"):
+        translated([-1], record)
+    with pytest.raises(TypeError, match="got int"):
+        translated([0], 3)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"ood": ("lt1",)}, "unknown predicate 'lt1'. Did you mean 'lt0'"),
+        ({"ood": ("negativ",)}, "unknown predicate 'negativ'. Did you mean 'negative'"),
         ({"ood": (1,), "void": (1,)}, r"two meanings are given to \[1\]"),
         ({"classes": (0, 1), "void": (1,)}, r"two meanings are given to \[1\]"),
         ({"classes": (0, 1), "ood": (0,)}, r"two meanings are given to \[0\]"),
@@ -385,3 +398,14 @@ def test_there_and_back_again(name, kinds, data):
 
 def test_void_is_pytorchs_own_default():
     assert torch.nn.CrossEntropyLoss().ignore_index == labels.VOID
+
+
+def test_the_page_shows_every_convention_as_it_is():
+    page = (Path(__file__).parents[1] / "docs" / "labels.md").read_text(encoding="utf-8")
+    shown = page.partition("conventions: begin")[2].partition("<!-- conventions: end")[0]
+    rows = ["| name | ID | OOD | void | what to know |", "|---|---|---|---|---|"]
+    for name, entry in CONVENTIONS.items():
+        kinds = [part.partition(" ")[2] for part in entry.describe().split("; ")]
+        rows.append(f"| `{name}` | {' | '.join(kinds)} | {entry.summary} |")
+    expected = "\n".join(rows)
+    assert expected in shown, f"docs/labels.md should have this table:\n{expected}"
