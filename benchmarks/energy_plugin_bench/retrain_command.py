@@ -18,7 +18,7 @@ from energy_plugin_bench.retraining import Retraining, parse_retraining, verdict
 from energy_plugin_bench.song_training import Run, Split, pretrained, retrain
 from energy_plugin_bench.verdict import Verdict
 
-REPRODUCED, DIFFERS, NOTHING = 0, 1, 3
+REPRODUCED, DIFFERS, USAGE, NOTHING = 0, 1, 2, 3
 RECIPE = resources.files("energy_plugin_bench") / "retrained" / "song_mnist_energyft.toml"
 
 
@@ -33,19 +33,25 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.add_argument("--steps", type=int, default=recipe.steps, help=argparse.SUPPRESS)  # for tests
     parser.add_argument("--runs", type=Path, help="JSON file of runs: those in it are kept, new ones added")
     parser.add_argument("--no-training", action="store_true", help="only judge the runs of --runs")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     return _main
 
 
 def _main(options: argparse.Namespace) -> int:
     recipe, own_files = parse_retraining(RECIPE)
     registry = registries.load()
+    rows = {row.id: row for row in registry.sources[recipe.source].rows}
+    unpublished = [n for n in options.outliers if recipe.rows.format(outliers=n, metric="auroc") not in rows]
+    if unpublished:
+        _tell(f"--outliers: nothing is published for {unpublished} outliers a class; see {recipe.source}")
+        return USAGE
     runs = _earlier(options.runs)
     if not options.no_training:
         runs = _trained(recipe, {**registry.files, **own_files}, runs, options)
-    rows = {row.id: row for row in registry.sources[recipe.source].rows}
     found = list(verdicts(recipe, rows, runs, options.outliers))
-    _print(found, runs, as_json=options.json)
+    _print(found, runs, options)
     judged = {verdict.status for verdict in found} - {"not run"}
     return NOTHING if not judged else DIFFERS if "differs" in judged else REPRODUCED
 
@@ -100,13 +106,32 @@ def _document(runs: list[Run]) -> dict[str, Any]:
     return {"runs": [run.to_dict() for run in runs]}
 
 
-def _print(found: list[Verdict], runs: list[Run], *, as_json: bool) -> None:
-    if as_json:
+def _print(found: list[Verdict], runs: list[Run], options: argparse.Namespace) -> None:
+    if options.json:
         document = {**_document(runs), "verdicts": [verdict.to_dict() for verdict in found]}
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
-        return
+        text = json.dumps(document, indent=1)
+    elif options.markdown:
+        text = markdown(found)
+    else:
+        text = "\n".join(f"{verdict}{f'; {verdict.note}' if verdict.note else ''}" for verdict in found)
+    sys.stdout.write(f"{text}\n")
+
+
+def markdown(found: list[Verdict]) -> str:
+    """The verdicts as a table: published, our mean over the runs and their spread, tolerance, verdict."""
+    lines = ["| figure | published | trained here | tolerance | verdict |", "|---|---|---|---|---|"]
     for verdict in found:
-        sys.stdout.write(f"{verdict}{f'; {verdict.note}' if verdict.note else ''}\n")
+        if verdict.measured is None or verdict.tolerance is None:
+            lines.append(f"| `{verdict.id}` | {verdict.published} | | | {verdict.status}: {verdict.reason} |")
+            continue
+        digits = 4 if verdict.asked.method == "training" else 2
+        measured = f"{verdict.measured:.{digits}f} (sd {verdict.spread:.{digits}f}, {verdict.draws} runs)"
+        width = f"+- {verdict.tolerance.width:.{digits}f}"
+        notes = f"; {verdict.note}" if verdict.note else ""
+        lines.append(
+            f"| `{verdict.id}` | {verdict.published} | {measured} | {width} | {verdict.status}{notes} |"
+        )
+    return "\n".join(lines)
 
 
 def _tell(text: str) -> None:

@@ -73,6 +73,19 @@ def test_json_is_one_document(runs, capsys):
     assert document["verdicts"][0]["tolerance"]["reason"].startswith("which images")
 
 
+def test_outliers_without_a_published_row_are_exit_code_2(runs, capsys):
+    assert command("--runs", runs(), "--no-training", "--outliers", "8", "9") == 2
+    assert "nothing is published for [9]" in capsys.readouterr().err
+
+
+def test_markdown_is_a_table(runs, capsys):
+    assert command("--runs", runs(), "--no-training", "--markdown", "--outliers", "32", "16") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].count("|") == 6
+    assert "| `song_mnist_energyft32_auroc` | 99.88 | 99.88 (sd 0.05, 3 runs) | +-" in "\n".join(lines)
+    assert lines[-1].endswith("| not run: a spread needs two runs at least, there are 0 |")
+
+
 def test_runs_that_are_there_are_not_trained_again(runs, capsys):
     assert command("--runs", runs(), "--data-root", "/nowhere") == 0  # neither files nor training are needed
     with pytest.raises(FileNotFoundError, match="nowhere"):
