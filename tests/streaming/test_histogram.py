@@ -74,6 +74,16 @@ def test_the_range_grows_downwards_too():
     assert histogram.counts[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
+def test_the_smallest_negative_scores_stay_below_zero():
+    # Divided by the width they would round to zero.
+    tiny = torch.tensor([-5e-324, -1e-320], dtype=torch.float64), 0
+    huge = torch.tensor([0.0, 1e300], dtype=torch.float64), 1
+    histogram = _filled(tiny, huge)
+    assert torch.equal(histogram.counts, _filled(huge, tiny).counts)
+    assert histogram.counts[0].tolist() == [0, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert histogram.counts[1, :3].tolist() == [0, 0, 1]
+
+
 def test_infinities_have_bins_of_their_own():
     histogram = _filled((torch.tensor([math.inf, -math.inf, math.inf, 0.0]), 0))
     assert histogram.counts[0, [0, -1]].tolist() == [1, 2]
