@@ -47,19 +47,19 @@ def test_roc_area_is_within_its_bound(pair):
     _holds(bounded_roc_area(_sides(*pair)["ood"]), metrics.auroc(*pair))
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(binned_scores(), st.sampled_from(["ood", "id"]), st.sampled_from(sorted(metrics.AUPR_RULES)))
 def test_precision_recall_area_is_within_its_bound(pair, positive, rule):
     bounded = bounded_precision_recall_area(_sides(*pair)[positive], rule)
     _holds(bounded, metrics.aupr(*pair, positive=positive, rule=rule))
 
 
-@pytest.mark.parametrize("rule", STREAMED)
-@settings(max_examples=80)
+@settings(max_examples=250)
 @given(
     pair=binned_scores(),
     positive=st.sampled_from(["ood", "id"]),
-    tpr=st.sampled_from([0.3, 0.8, 0.95, 0.99, 1.0]),
+    tpr=st.sampled_from([0.3, 0.8, 0.95, 1.0]),
+    rule=st.sampled_from(STREAMED),
 )
 def test_false_positive_rate_is_within_its_bound(pair, positive, tpr, rule):
     bounded = bounded_fpr(_sides(*pair)[positive], rule, tpr)

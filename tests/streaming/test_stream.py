@@ -33,14 +33,28 @@ def _streamed(pair, convention="pytorch_ood", *, at=(), **options):
     return stream
 
 
-@settings(max_examples=300)
-@given(
-    pair=score_pairs(),
-    at=cuts(40),
-    bins=st.sampled_from([2, 5, 64, 1 << 16]),
-    name=st.sampled_from(STREAMED),
-)
+STREAMS = {
+    "pair": score_pairs(),
+    "at": cuts(40),
+    "bins": st.sampled_from([2, 5, 64, 1 << 16]),
+    "name": st.sampled_from(STREAMED),
+}
+
+
+@settings(max_examples=150)
+@given(**STREAMS)
 def test_exact_figures_lie_within_the_bounds(pair, at, bins, name):
+    _assert_within_bounds(pair, at, bins, name)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000)
+@given(**STREAMS)
+def test_exact_figures_lie_within_the_bounds_in_ten_thousand_cases(pair, at, bins, name):
+    _assert_within_bounds(pair, at, bins, name)
+
+
+def _assert_within_bounds(pair, at, bins, name):
     found = _streamed(pair, name, at=at, exact_up_to=0, bins=bins).compute()
     exact = metrics.evaluate(*pair, name)
     assert not found.exact
