@@ -12,9 +12,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "cases.md"
 _HEAD = """\
 # Case by case
 
-What pytorch-ood 0.4.0 does and what this package does. Every line is a test that runs both on the same input and holds what
-came out against this page (`tests/test_cases.py`, `tests/test_detector_cases.py`); values are compared with the equations in
-float64. "Another value, silently" means a number that is not the equation's, and no word about it.
+What pytorch-ood 0.4.0 does and what this package does. Every line is a test that runs both on the same
+input and holds what came out against this page (`tests/test_cases.py`, `tests/test_detector_cases.py`);
+values are compared with the equations in float64. "Another value, silently" means a number that is not the
+equation's, and no word about it.
 
 The page is generated: `python tests/cases_page.py`.
 """

@@ -1,4 +1,4 @@
-"""docs/results.md and the counts in the README, from the carried inputs: `python tests/results_page.py` writes them."""
+"""docs/results.md and the README's counts, from the carried inputs; run it to write them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 _HEAD = """\
 # Published against measured
 
-What `energy-plugin reproduce` gives on the inputs that the package carries. "Reproduced" means within a tolerance that follows
-from the source's own spread, the number of draws and the printed digits; `--json` has it beside every value, with its reason
-and the place where the value was read. "Measured" stands where nobody published a value. The page is generated:
-`python tests/results_page.py`.
+What `energy-plugin reproduce` gives on the inputs that the package carries. "Reproduced" means within a
+tolerance that follows from the source's own spread, the number of draws and the printed digits; `--json`
+has it beside every value, with its reason and the place where the value was read. "Measured" stands where
+nobody published a value. The page is generated: `python tests/results_page.py`.
 
 """
 
