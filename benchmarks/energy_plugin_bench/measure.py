@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import Results, as_outlier_scores, evaluate
 from energy_plugin_bench.recipe import Protocol
+from energy_plugin_bench.threads import one_thread
 
 AREAS_AND_RATES = ("fpr95", "tnr95", "tnr99", "auroc", "aupr", "aupr_in", "aupr_out")
 """Attributes of `Results` that rows name as metrics."""
@@ -81,19 +81,8 @@ def measured(
     Raises:
         ValueError: A draw is larger than the set.
     """
-    with _one_thread():
+    with one_thread():
         return _measured(id_scores, ood_scores, convention, protocol)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sorting ten thousand scores is quicker than waking a second thread, on a busy machine ten times."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from energy_plugin.outputs import logits_of
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
 from energy_plugin_bench.imagesets import Array, ImageSet
 from energy_plugin_bench.recipe import Network, Recipe
+from energy_plugin_bench.threads import one_thread
 from energy_plugin_bench.transforms import apply, as_batch
 
 Progress = Callable[[str, int, int], None]
@@ -146,7 +148,7 @@ def forward(model: nn.Module, images: Array, chosen: Network, told: Callable[[in
     mean = torch.tensor(chosen.mean or (0.0,)).view(-1, 1, 1)
     std = torch.tensor(chosen.std or (1.0,)).view(-1, 1, 1)
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), nullcontext() if chosen.slow else one_thread():
         for start in range(0, len(images), BATCH):
             told(start, len(images))
             batch = as_batch(images[start : start + BATCH])
