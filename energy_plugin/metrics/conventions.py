@@ -307,6 +307,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "unknown": "the source does not say how its figures were computed",
         "not stated": "the source does not say how its figures were computed",
         "quoted": "the figures are quoted from several papers, each with its own rules",
+        "user code": "the figures come from a user's own code, which was not shown",
     }
 )
 """Conventions that stand in published rows and cannot be stated exactly, with the reason."""
