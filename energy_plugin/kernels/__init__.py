@@ -1,0 +1,143 @@
+"""Fused forms of the loss: same values, same gradients, less time and memory.
+
+`energy.py` is the specification; a core that cannot keep to it in some case declines, and the plain formula
+has its turn. Which core runs:
+
+- `reference`: the plain formula, differentiated by autograd;
+- `eager`: one exponential a logit, in bands; what `auto` takes on a CPU;
+- `compile`: TorchInductor on the plain formula; only when asked for, since it compiles for seconds;
+- `triton`: kernels for CUDA tensors; what `auto` takes there (not yet measured on a GPU).
+
+The argument `kernel` of the loss decides, or the environment variable `ENERGY_PLUGIN_KERNEL` where the
+argument is `auto`. Inside `torch.compile`, `torch.export`, `vmap` and the like the plain formula is what gets
+traced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import ModuleType
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+
+from energy_plugin.kernels.function import Core, Fused
+from energy_plugin.kernels.plan import Plan
+
+Kernel = Literal["auto", "reference", "eager", "compile", "triton"]
+
+KERNELS: tuple[str, ...] = ("auto", "reference", "eager", "compile", "triton")
+VARIABLE = "ENERGY_PLUGIN_KERNEL"
+
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_said: set[str] = set()
+
+
+def choice(kernel: str) -> str:
+    """Return the kernel that is asked for: the argument, or the environment where that says `auto`.
+
+    Raises:
+        ValueError: there is no kernel of that name.
+    """
+    name = os.environ.get(VARIABLE, "auto") if kernel == "auto" else kernel
+    if name not in KERNELS:
+        source = f"the environment variable {VARIABLE}" if kernel == "auto" else "kernel"
+        raise ValueError(f"{source} must be one of {', '.join(map(repr, KERNELS))}; got {name!r}.")
+    return name
+
+
+def loss(
+    logits: Tensor,
+    targets: Tensor,
+    plan: Plan,
+    *,
+    weight: Tensor | None = None,
+    counts: Tensor | None = None,
+    kernel: str = "auto",
+) -> Tensor | None:
+    """Return the loss by a kernel, or None where the plain formula is to be taken.
+
+    Args:
+        logits: B x C x ..., floating point.
+        targets: B x ..., any integer dtype.
+        plan: the settings.
+        weight: class weights.
+        counts: what the means divide by; None: those of this batch.
+        kernel: see the module.
+    """
+    core = core_for(logits, targets, plan, kernel)
+    if core is None or (weight is not None and weight.requires_grad):
+        return None
+    if torch.is_grad_enabled() and logits.requires_grad:
+        return cast("Tensor | None", Fused.apply(logits, targets, weight, counts, plan, core)[0])
+    with torch.no_grad():
+        found = core.forward(logits, targets, weight, counts, plan, with_gradient=False)
+    return None if found is None else found[0]
+
+
+def core_for(logits: Tensor, targets: Tensor, plan: Plan, kernel: str = "auto") -> Core | None:
+    """Return the core for a call, None for the plain formula."""
+    name = choice(kernel)
+    if name == "reference" or not _concrete(logits, targets) or not (plan.hinged or plan.classify):
+        return None
+    device = logits.device.type
+    if device not in ("cpu", "cuda"):
+        return None
+    if name == "auto":
+        name = "eager" if device == "cpu" else "triton"
+    if plan.nonfinite == "raise" and (name, device) != ("eager", "cpu"):
+        return None  # only the eager core looks at values anyway
+    if name == "triton":
+        found = _triton_core(device)
+        if found is not None:
+            return found
+    if name == "compile":
+        return cast("Core", _module("compiled").compiled())
+    return cast("Core", _module("eager") if device == "cpu" else _module("compiled").uncompiled())
+
+
+def _concrete(logits: Tensor, targets: Tensor) -> bool:
+    """Say whether these are plain tensors with values, and nobody is watching what is done to them."""
+    if type(logits) not in (Tensor, Parameter) or type(targets) is not Tensor:
+        return False
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or _transformed():
+        return False
+    if logits.dtype not in _DTYPES or not logits.numel():
+        return False
+    tangent = forward_ad.unpack_dual(logits).tangent  # type: ignore[no-untyped-call]  # torch's
+    return tangent is None
+
+
+def _transformed() -> bool:
+    """Say whether vmap, grad or another transform of torch.func is at work; torch has no public question."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def _module(name: str) -> ModuleType:
+    """Import a core when it is first used: the loss must not cost more to import than the formula."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _triton_core(device: str) -> Core | None:
+    """Return the Triton core, or None with one message where it cannot run."""
+    try:
+        core = _module("triton_core")
+        if device == "cuda" or core.interpreted():
+            return cast("Core", core)
+        why = "it needs CUDA tensors (or TRITON_INTERPRET=1 before the first import)"
+    except Exception as error:  # noqa: BLE001  # a broken Triton fails in many ways, and none may stop a training
+        why = f"{type(error).__name__}: {error}"
+    say_once(f"the Triton kernels cannot run here: {why}. The eager kernel runs in their place.")
+    return None
+
+
+def say_once(message: str) -> None:
+    """Warn with a message that has not been given yet in this process."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,80 @@
+"""One autograd.Function over interchangeable cores, with a guarded double backward."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from energy_plugin.kernels.plan import Plan, plain
+
+
+class Core(Protocol):
+    """A way to compute the loss and its gradient: a module with these two functions."""
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        weight: Tensor | None,
+        counts: Tensor | None,
+        plan: Plan,
+        *,
+        with_gradient: bool,
+    ) -> tuple[Tensor, Any] | None:
+        """Return the loss and what `backward` needs; None where the plain formula must decide."""
+
+    def backward(
+        self,
+        state: Any,
+        logits: Tensor,
+        targets: Tensor,
+        weight: Tensor | None,
+        upstream: Tensor,
+        plan: Plan,
+    ) -> Tensor:
+        """Return the gradient of the logits; called any number of times."""
+
+
+class Fused(torch.autograd.Function):
+    """The loss of logits by a core. Never changes the logits."""
+
+    @staticmethod
+    def forward(
+        logits: Tensor,
+        targets: Tensor,
+        weight: Tensor | None,
+        counts: Tensor | None,
+        plan: Plan,
+        core: Core,
+    ) -> tuple[Tensor | None, Any]:
+        """Return the loss and the core's state; (None, None) where the core declines."""
+        return core.forward(logits, targets, weight, counts, plan, with_gradient=True) or (None, None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, Any]) -> None:
+        """Keep what the backward pass needs; the state holds no tensor with a history, so no cycle."""
+        if output[0] is None:
+            return
+        logits, targets, weight, counts, ctx.plan, ctx.core = inputs
+        ctx.state = output[1]
+        ctx.save_for_backward(logits, targets, weight, counts)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+        """Return the gradient of the logits.
+
+        Where it is to be differentiated again, the plain formula is: the core's gradient has no history, and
+        second derivatives through it would be silently wrong.
+        """
+        if upstream is None:
+            return (None,) * 6
+        logits, targets, weight, counts = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            value, _lse, _counts = plain(logits, targets, weight, counts, ctx.plan)
+            (gradient,) = torch.autograd.grad(value, logits, upstream, create_graph=True)
+        else:
+            gradient = ctx.core.backward(ctx.state, logits, targets, weight, upstream, ctx.plan)
+        return gradient, None, None, None, None, None
