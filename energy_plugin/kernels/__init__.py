@@ -74,7 +74,7 @@ def loss(
     if core is None or (weight is not None and weight.requires_grad):
         return None
     if torch.is_grad_enabled() and logits.requires_grad:
-        return cast("Tensor | None", Fused.apply(logits, targets, weight, counts, plan, core)[0])
+        return cast("Tensor | None", Fused.apply(logits, targets, weight, counts, plan, core))
     with torch.no_grad():
         found = core.forward(logits, targets, weight, counts, plan, with_gradient=False)
     return None if found is None else found[0]

@@ -1,11 +1,12 @@
 """The CPU core without a compiler: one exponential a logit, kept for the backward pass, in bands.
 
 A CPU is bound by the exponential, not by bytes. The forward pass leaves exp(x - peak) (rows: the softmax) in
-a buffer; the backward pass turns it into the gradient, in place, with two scalars a sample. All runs in
+a buffer; the backward pass turns it into the gradient, in place, with two scalars a sample. All of it runs in
 bands that stay in the cache; half precision is widened band by band and keeps no buffer.
 
 The way is taken on trust: nothing looks for NaN, infinities or classes that are not there. Each of them shows
-in the sums, or as a refused index, and then the core declines (None) and the plain formula has its turn.
+in the sums, or as an index that PyTorch refuses, and then the core declines (None) and the plain formula has
+its turn. For that, samples are silenced by a factor 0 and never by a mask: 0 * NaN shows.
 """
 
 from __future__ import annotations
@@ -19,22 +20,26 @@ from torch import Tensor
 from energy_plugin import energy as maths
 from energy_plugin.kernels.plan import Plan, Scales, scales
 
-BAND = 1 << 18  # logits a band; the best of 2^16, 2^18 and 2^20 on an L2 cache of 1 MiB
+BAND = 1 << 18  # logits a band of a map; the best of 2^16, 2^18 and 2^20 on an L2 cache of 1 MiB
+ROWS = 1 << 20  # logits a band of rows: PyTorch's softmax goes row by row, so this only bounds temporaries
+FEW = 32  # classes in a row below which PyTorch's softmax is slower than its parts (6 times with 10 classes)
 
-Index = tuple[Any, ...]
+Index = tuple[Any, ...] | None  # None: all of it
 
 
 class State:
-    """What the backward pass needs of the forward pass."""
+    """What the backward pass needs of the forward pass; one value a sample, shaped as the view."""
 
-    __slots__ = ("buffer", "finished", "lse", "scale", "total")
+    __slots__ = ("buffer", "excess", "finished", "kinds", "lse", "scale", "total")
 
-    def __init__(self, lse: Tensor, total: Tensor | None, buffer: Tensor | None) -> None:
-        self.lse = lse  # of every sample, shaped as the view
-        self.total = total  # what the exponentials of a sample add up to; None where that is 1
+    def __init__(self, like: Tensor, buffer: Tensor | None, plan: Plan, *, softmax: bool) -> None:
+        self.lse = torch.empty_like(like)
+        self.excess = torch.empty_like(like) if plan.hinged else None  # beyond the margin
+        self.total = None if softmax else torch.empty_like(like)  # sum of exponentials; None where it is 1
         self.buffer = buffer  # exponentials, or the gradient where it is finished
         self.scale = Scales(1.0, 1.0, 1.0)
         self.finished = False
+        self.kinds: Kinds | None = None  # where there is one band
 
     def take(self) -> Tensor | None:
         """Hand the buffer out once: a second backward pass must not find what the first made of it."""
@@ -43,12 +48,12 @@ class State:
 
 
 class Kinds(NamedTuple):
-    """The samples of a band: which class to look up, 1.0 for ID, and where nothing is said."""
+    """The samples of a band."""
 
-    labels: Tensor  # 0 where there is no class
+    labels: Tensor  # the class to look up; 0 where there is none
     is_id: Tensor
     known: Tensor  # 1.0 for ID; with weights the weight of the class
-    void: Tensor | None
+    alive: Tensor | None  # 0.0 for void; None where nothing is void
 
 
 def forward(
@@ -67,22 +72,23 @@ def forward(
     dtype = torch.float64 if view.dtype == torch.float64 else torch.float32
     early = with_gradient and plan.gradient_in_forward and _may_finish(plan)
     keep = with_gradient and (early or view.dtype == dtype)
-    state = State(
-        lse=torch.empty(labels.shape, dtype=dtype),
-        total=None if view.ndim == 2 or early or not keep else torch.empty(labels.shape, dtype=dtype),
-        buffer=torch.empty_like(view) if keep else None,
-    )
+    buffer = torch.empty_like(view) if keep else None
+    softmax = view.ndim == 2 and view.shape[1] >= FEW
+    state = State(torch.empty(labels.shape, dtype=dtype), buffer, plan, softmax=softmax)
     if early:
         state.finished = True
         if counts is None:
             counts = maths.group_counts(targets, ignore_index=plan.ignore_index, weight=weight)
-        state.scale = scales(plan, counts.tolist())
+    known_counts = None if counts is None else counts.tolist()
+    if known_counts is not None:
+        state.scale = scales(plan, known_counts)
     values = torch.empty(labels.shape, dtype=dtype) if plan.reduction == "none" else None
     found = _run(view, labels, weight, plan, state, values)
     if found is None:
         return None
     sums, numbers = found
-    state.scale = scales(plan, numbers if counts is None else counts.tolist())
+    if known_counts is None:
+        state.scale = scales(plan, numbers)
     if values is not None:
         return values.view(targets.shape), state
     value = sum(scale * part for scale, part in zip(state.scale, sums, strict=True))
@@ -97,118 +103,128 @@ def _may_finish(plan: Plan) -> bool:
 def _run(
     view: Tensor, labels: Tensor, weight: Tensor | None, plan: Plan, state: State, values: Tensor | None
 ) -> tuple[list[float], list[float]] | None:
-    """Go through the bands; return the three sums and the counts."""
+    """Go through the bands; return the three sums and the counts, None where one is not finite."""
     sums, numbers = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
     for part, where in bands(view):
-        lse, exponentials, total = _exponentials(view[part], part, where, state)
-        kinds = _kinds(labels[where], weight, plan, lse.dtype, view.shape[1])
-        if kinds is None:
+        band = _at(view, part)
+        exponentials = _exponentials(band, part, where, state)
+        kinds = _kinds(_at(labels, where), weight, plan, state.lse.dtype)
+        try:
+            terms = _terms(band, where, kinds, plan, state)
+        except (IndexError, RuntimeError):  # a class that is not there: the plain formula says so
             return None
-        terms = _terms(view[part], lse, kinds, plan)
-        band = [term.sum().item() for term in terms]
-        if not math.isfinite(sum(band) + lse.sum().item()):
+        for place, term in enumerate(terms):
+            sums[place] += 0.0 if term is None else term.sum().item()
+        if not math.isfinite(sum(sums)):
             return None
-        sums = [mine + more for mine, more in zip(sums, band, strict=True)]
         _count(numbers, kinds, weighted=weight is not None)
         if values is not None:
-            values[where] = torch.add(terms[0], terms[1] + terms[2], alpha=plan.alpha)
+            values[... if where is None else where] = _joined(terms, plan.alpha)
         if state.finished and state.buffer is not None:
-            _finish(exponentials, total, lse, kinds, plan, state.scale, state.buffer[part])
+            _finish(exponentials, where, kinds, plan, state, state.scale, _at(state.buffer, part))
+        elif part is None:
+            state.kinds = kinds
     return sums, numbers[: 2 if weight is None else 3]
 
 
-def _exponentials(
-    band: Tensor, part: Index, where: Index, state: State
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Fill the band's log-sum-exp and exponentials; return both and what the latter add up to."""
-    kept = None if state.buffer is None or state.buffer.dtype != state.lse.dtype else state.buffer[part]
-    wide = band.to(state.lse.dtype)
+def _exponentials(band: Tensor, part: Index, where: Index, state: State) -> Tensor:
+    """Return a band's exponentials, in the buffer if there is one; the log-sum-exp goes into `state`."""
+    lse = _at(state.lse, where)
+    kept = None if state.buffer is None or state.buffer.dtype != lse.dtype else _at(state.buffer, part)
+    wide = band.to(lse.dtype)
     peak = wide.amax(1)
-    total = None
-    if band.ndim == 2:  # PyTorch's softmax is one pass over a row
+    if state.total is None:  # PyTorch's softmax is one pass over a row
         exponentials = torch.softmax(wide, 1) if kept is None else torch.softmax(wide, 1, out=kept)
-        lse = peak - exponentials.amax(1).log_()
+        torch.sub(peak, exponentials.amax(1).log_(), out=lse)
     else:
         exponentials = torch.sub(wide, peak.unsqueeze(1), out=kept).exp_()
-        total = exponentials.sum(1)
-        lse = total.log().add_(peak)
-        if state.total is not None:
-            state.total[where] = total
-    state.lse[where] = lse
-    return lse, exponentials, total
+        total = torch.sum(exponentials, 1, out=_at(state.total, where))
+        torch.add(total.log(), peak, out=lse)
+    return exponentials
 
 
-def _kinds(
-    labels: Tensor, weight: Tensor | None, plan: Plan, dtype: torch.dtype, classes: int
-) -> Kinds | None:
-    """Sort a band's samples; None where a class is not there."""
+def _kinds(labels: Tensor, weight: Tensor | None, plan: Plan, dtype: torch.dtype) -> Kinds:
+    """Sort a band's samples."""
     labels = labels.long()
-    is_id, void = labels >= 0, None
+    is_id, alive = labels >= 0, None
     if plan.ignore_index is not None:
-        void = labels == plan.ignore_index
-        is_id = is_id.logical_and_(void.logical_not())
-        labels = labels.masked_fill(void, 0)
-    index = labels.clamp(min=0)
-    if plan.classify and int(index.max()) >= classes:
-        return None
+        spoken = labels != plan.ignore_index
+        is_id, alive = is_id.logical_and_(spoken), spoken.to(dtype)
+        labels = torch.where(is_id, labels, 0)
+    else:
+        labels = labels.clamp(min=0)
     known = is_id.to(dtype)
     if weight is not None:
-        known = known.mul_(weight.to(dtype)[index])
-    return Kinds(index, is_id, known, void)
+        known.mul_(weight.to(dtype)[labels.clamp(max=len(weight) - 1)])  # the look-up of logits refuses it
+    return Kinds(labels, is_id, known, alive)
 
 
-def _excess(lse: Tensor, kinds: Kinds, plan: Plan) -> Tensor:
-    """Return by how much each energy is on the wrong side of its margin."""
-    excess = torch.where(kinds.is_id, -plan.margin_in - lse, plan.margin_out + lse).relu_()
-    return excess if kinds.void is None else excess.masked_fill_(kinds.void, 0.0)
-
-
-def _terms(band: Tensor, lse: Tensor, kinds: Kinds, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
-    """Return cross-entropy, squared hinge of ID and squared hinge of OOD of a band's samples."""
-    entropy = inside = outside = lse.new_zeros(())
+def _terms(
+    band: Tensor, where: Index, kinds: Kinds, plan: Plan, state: State
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return cross-entropy, squared hinge of ID and of OOD (both in one, unless their means differ)."""
+    lse, entropy, inside, outside = _at(state.lse, where), None, None, None
     if plan.classify:
         chosen = band.gather(1, kinds.labels.unsqueeze(1)).squeeze(1)
         entropy = torch.sub(lse, chosen).mul_(kinds.known)
-    if plan.hinged:
-        square = _excess(lse, kinds, plan).square_()
-        inside = square * kinds.is_id
-        outside = square.sub_(inside)
+    if state.excess is not None:
+        excess = torch.where(kinds.is_id, lse.add(plan.margin_in).neg_(), lse.add(plan.margin_out))
+        if kinds.alive is not None:
+            excess.mul_(kinds.alive)
+        excess = torch.clamp(excess, min=0.0, out=_at(state.excess, where))
+        outside = excess * excess
+        if plan.reduction == "group_mean":
+            inside = outside * kinds.is_id
+            outside.sub_(inside)
     return entropy, inside, outside
+
+
+def _joined(terms: tuple[Tensor | None, Tensor | None, Tensor | None], alpha: float) -> Tensor | float:
+    """Return the loss of every sample."""
+    entropy, _inside, hinge = terms
+    if entropy is None or hinge is None:
+        return alpha * hinge if hinge is not None else (0.0 if entropy is None else entropy)
+    return torch.add(entropy, hinge, alpha=alpha)
 
 
 def _count(numbers: list[float], kinds: Kinds, *, weighted: bool) -> None:
     """Add a band's counts: ID, OOD, weight of ID."""
-    known = int(kinds.is_id.sum())
-    void = 0 if kinds.void is None else int(kinds.void.sum())
+    mass = kinds.known.sum().item()
+    known = kinds.is_id.sum().item() if weighted else mass
+    alive = kinds.is_id.numel() if kinds.alive is None else kinds.alive.sum().item()
     numbers[0] += known
-    numbers[1] += kinds.is_id.numel() - known - void
-    if weighted:
-        numbers[2] += kinds.known.sum().item()
+    numbers[1] += alive - known
+    numbers[2] += mass
 
 
 def _finish(
     exponentials: Tensor,
-    total: Tensor | None,
-    lse: Tensor,
+    where: Index,
     kinds: Kinds,
     plan: Plan,
+    state: State,
     scale: Scales,
     out: Tensor,
     upstream: Tensor | None = None,
 ) -> None:
     """Turn exponentials into the gradient softmax * a - onehot * b, in place, and leave it in `out`."""
-    hit = kinds.known * scale.entropy if plan.classify else torch.zeros_like(lse)
+    hit = kinds.known.mul_(scale.entropy if plan.classify else 0.0)
     factor = hit
-    if plan.hinged:
-        sides = lse.new_tensor(-2.0 * scale.inside), lse.new_tensor(2.0 * scale.outside)
-        factor = torch.addcmul(hit, _excess(lse, kinds, plan), torch.where(kinds.is_id, *sides))
+    if state.excess is not None:
+        excess = _at(state.excess, where)
+        if scale.inside == scale.outside:
+            signed = torch.where(kinds.is_id, -excess, excess)
+            factor = torch.add(hit, signed, alpha=2.0 * scale.inside)
+        else:
+            sides = excess.new_tensor(-2.0 * scale.inside), excess.new_tensor(2.0 * scale.outside)
+            factor = torch.addcmul(hit, excess, torch.where(kinds.is_id, *sides))
     if upstream is not None:
         hit, factor = hit * upstream, factor * upstream
-    if total is not None:
-        factor = factor / total
+    if state.total is not None:
+        factor = factor / _at(state.total, where)
     exponentials.mul_(factor.unsqueeze(1))
     if plan.classify:
-        exponentials.scatter_add_(1, kinds.labels.unsqueeze(1), -hit.unsqueeze(1))
+        exponentials.scatter_add_(1, kinds.labels.unsqueeze(1), hit.neg_().unsqueeze(1))
     if exponentials.data_ptr() != out.data_ptr():
         out.copy_(exponentials)
 
@@ -236,35 +252,29 @@ def _gradient(
     state: State,
     scale: Scales,
     upstream: Tensor | None,
-    buffer: Tensor | None,
+    kept: Tensor | None,
 ) -> Tensor:
-    """Return the gradient in the layout of the view, from the kept exponentials or without them.
+    """Return the gradient in the layout of the view, from the kept exponentials or from the logits again.
 
     A second backward pass repeats the steps of the forward pass, so that it gives the same bits as the first.
     """
-    out = torch.empty_like(view) if buffer is None else buffer
-    again = None
-    if buffer is None and (state.finished or out.dtype == state.lse.dtype):
-        again = State(state.lse, None, out)
+    out = torch.empty_like(view) if kept is None else kept
     for part, where in bands(view):
-        lse, total = state.lse[where], None
-        kinds = _kinds(labels[where], weight, plan, lse.dtype, view.shape[1])
+        kinds, state.kinds = state.kinds, None
         if kinds is None:
-            raise ValueError("the targets were changed between the forward and the backward pass.")
-        if again is not None:
-            lse, exponentials, total = _exponentials(view[part], part, where, again)
-        elif buffer is None:
-            exponentials = torch.sub(view[part], lse.unsqueeze(1)).exp_()  # widens half precision
-        else:
-            exponentials, total = out[part], None if state.total is None else state.total[where]
-        above = None if upstream is None else upstream[where]
-        _finish(exponentials, total, lse, kinds, plan, scale, out[part], above)
+            kinds = _kinds(_at(labels, where), weight, plan, state.lse.dtype)
+        target = _at(out, part)
+        exponentials = target if kept is not None else _exponentials(_at(view, part), part, where, state)
+        above = None if upstream is None else _at(upstream, where)
+        _finish(exponentials, where, kinds, plan, state, scale, target, above)
     return out
 
 
 def _viewed(logits: Tensor) -> Tensor:
     """Return the logits as R x C (classes contiguous) or as B x C x N; a copy only where they are neither."""
-    if logits.ndim == 2 or logits[0, 0].numel() == 1:
+    if logits.ndim == 2:
+        return logits.contiguous()
+    if logits[0, 0].numel() == 1:
         return logits.reshape(logits.shape[:2]).contiguous()
     last = logits.movedim(1, -1)
     if last.is_contiguous():
@@ -282,16 +292,18 @@ def _restored(gradient: Tensor, logits: Tensor) -> Tensor:
 def bands(view: Tensor) -> list[tuple[Index, Index]]:
     """Cut a view into bands: indices into it, and into what has one value a sample."""
     count, classes = view.shape[:2]
-    inner = view[0, 0].numel()
-    step = max(1, BAND // (classes * inner))
-    if classes * inner <= BAND or view.ndim == 2:
+    inner, most = (1, ROWS) if view.ndim == 2 else (view.shape[2], BAND)
+    if view.numel() <= most:
+        return [(None, None)]
+    if classes * inner <= most or view.ndim == 2:
+        step = max(1, most // (classes * inner))
         return [((slice(start, start + step),),) * 2 for start in range(0, count, step)]
-    width = max(16, BAND // classes // 16 * 16)  # whole cache lines
-    return [
-        (
-            (slice(image, image + 1), slice(None), slice(start, start + width)),
-            (slice(image, image + 1), slice(start, start + width)),
-        )
-        for image in range(count)
-        for start in range(0, inner, width)
-    ]
+    width = max(16, most // classes // 16 * 16)  # whole cache lines
+    columns = [slice(start, start + width) for start in range(0, inner, width)]
+    images = [slice(image, image + 1) for image in range(count)]
+    return [((image, slice(None), part), (image, part)) for image in images for part in columns]
+
+
+def _at(tensor: Tensor, index: Index) -> Tensor:
+    """Return a part of a tensor; the tensor itself costs nothing."""
+    return tensor if index is None else tensor[index]

@@ -38,32 +38,34 @@ class Core(Protocol):
 
 
 class Fused(torch.autograd.Function):
-    """The loss of logits by a core. Never changes the logits."""
+    """The loss of logits by a core. Never changes the logits.
+
+    `forward` has the context as its first argument: the form with `setup_context` looks up its own signature
+    at every call (about 50 us, as much as the cross-entropy of a small batch) and is wanted by torch.func
+    only, whose transforms trace the plain formula.
+    """
 
     @staticmethod
     def forward(
+        ctx: Any,
         logits: Tensor,
         targets: Tensor,
         weight: Tensor | None,
         counts: Tensor | None,
         plan: Plan,
         core: Core,
-    ) -> tuple[Tensor | None, Any]:
-        """Return the loss and the core's state; (None, None) where the core declines."""
-        return core.forward(logits, targets, weight, counts, plan, with_gradient=True) or (None, None)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, Any]) -> None:
-        """Keep what the backward pass needs; the state holds no tensor with a history, so no cycle."""
-        if output[0] is None:
-            return
-        logits, targets, weight, counts, ctx.plan, ctx.core = inputs
-        ctx.state = output[1]
+    ) -> Tensor | None:
+        """Return the loss, None where the core declines; the state holds no history, so no cycle."""
+        found = core.forward(logits, targets, weight, counts, plan, with_gradient=True)
+        if found is None:
+            return None
+        ctx.plan, ctx.core, ctx.state = plan, core, found[1]
         ctx.save_for_backward(logits, targets, weight, counts)
         ctx.set_materialize_grads(False)
+        return found[0]
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradient of the logits.
 
         Where it is to be differentiated again, the plain formula is: the core's gradient has no history, and
