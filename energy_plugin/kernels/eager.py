@@ -34,7 +34,7 @@ class State:
 
     def __init__(self, like: Tensor, buffer: Tensor | None, plan: Plan, *, softmax: bool) -> None:
         self.lse = torch.empty_like(like)
-        self.excess = torch.empty_like(like) if plan.hinged else None  # beyond the margin
+        self.excess = torch.empty_like(like) if plan.hinged else None  # beyond the margin, < 0 for ID
         self.total = None if softmax else torch.empty_like(like)  # sum of exponentials; None where it is 1
         self.buffer = buffer  # exponentials, or the gradient where it is finished
         self.scale = Scales(1.0, 1.0, 1.0)
@@ -83,7 +83,7 @@ def forward(
     if known_counts is not None:
         state.scale = scales(plan, known_counts)
     values = torch.empty(labels.shape, dtype=dtype) if plan.reduction == "none" else None
-    found = _run(view, labels, weight, plan, state, values)
+    found = _run(view, labels, weight, plan, state, values, counts_known=counts is not None)
     if found is None:
         return None
     sums, numbers = found
@@ -101,10 +101,18 @@ def _may_finish(plan: Plan) -> bool:
 
 
 def _run(
-    view: Tensor, labels: Tensor, weight: Tensor | None, plan: Plan, state: State, values: Tensor | None
+    view: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    plan: Plan,
+    state: State,
+    values: Tensor | None,
+    *,
+    counts_known: bool,
 ) -> tuple[list[float], list[float]] | None:
     """Go through the bands; return the three sums and the counts, None where one is not finite."""
     sums, numbers = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    counted = counts_known or plan.reduction in ("none", "sum")
     for part, where in bands(view):
         band = _at(view, part)
         exponentials = _exponentials(band, part, where, state)
@@ -117,7 +125,8 @@ def _run(
             sums[place] += 0.0 if term is None else term.sum().item()
         if not math.isfinite(sum(sums)):
             return None
-        _count(numbers, kinds, weighted=weight is not None)
+        if not counted:
+            _count(numbers, kinds, weighted=weight is not None)
         if values is not None:
             values[... if where is None else where] = _joined(terms, plan.alpha)
         if state.finished and state.buffer is not None:
@@ -168,11 +177,12 @@ def _terms(
         chosen = band.gather(1, kinds.labels.unsqueeze(1)).squeeze(1)
         entropy = torch.sub(lse, chosen).mul_(kinds.known)
     if state.excess is not None:
-        excess = torch.where(kinds.is_id, lse.add(plan.margin_in).neg_(), lse.add(plan.margin_out))
+        below = lse.add(plan.margin_in).clamp_(max=0.0)
+        above = lse.add(plan.margin_out).clamp_(min=0.0)
+        excess = torch.where(kinds.is_id, below, above, out=_at(state.excess, where))
         if kinds.alive is not None:
             excess.mul_(kinds.alive)
-        excess = torch.clamp(excess, min=0.0, out=_at(state.excess, where))
-        outside = excess * excess
+        outside = excess.square()
         if plan.reduction == "group_mean":
             inside = outside * kinds.is_id
             outside.sub_(inside)
@@ -189,7 +199,7 @@ def _joined(terms: tuple[Tensor | None, Tensor | None, Tensor | None], alpha: fl
 
 def _count(numbers: list[float], kinds: Kinds, *, weighted: bool) -> None:
     """Add a band's counts: ID, OOD, weight of ID."""
-    mass = kinds.known.sum().item()
+    mass = kinds.known.sum().item()  # of ones: exact in float32 for as many as a band holds
     known = kinds.is_id.sum().item() if weighted else mass
     alive = kinds.is_id.numel() if kinds.alive is None else kinds.alive.sum().item()
     numbers[0] += known
@@ -213,11 +223,10 @@ def _finish(
     if state.excess is not None:
         excess = _at(state.excess, where)
         if scale.inside == scale.outside:
-            signed = torch.where(kinds.is_id, -excess, excess)
-            factor = torch.add(hit, signed, alpha=2.0 * scale.inside)
+            factor = torch.add(hit, excess, alpha=2.0 * scale.inside)
         else:
-            sides = excess.new_tensor(-2.0 * scale.inside), excess.new_tensor(2.0 * scale.outside)
-            factor = torch.addcmul(hit, excess, torch.where(kinds.is_id, *sides))
+            slopes = excess.new_tensor(2.0 * scale.inside), excess.new_tensor(2.0 * scale.outside)
+            factor = torch.addcmul(hit, excess, torch.where(kinds.is_id, *slopes))
     if upstream is not None:
         hit, factor = hit * upstream, factor * upstream
     if state.total is not None:
