@@ -80,6 +80,29 @@ def loss(
     return None if found is None else found[0]
 
 
+def enlarged_energy(
+    logits: Tensor, size: tuple[int, int], *, temperature: float = 1.0, align_corners: bool = False
+) -> Tensor | None:
+    """Return the energy of bilinearly enlarged logits by a kernel that never makes these.
+
+    None where there is no such kernel: on other devices than CUDA, for float64, with gradients, in a graph.
+
+    Args:
+        logits: B x C x h x w, floating point.
+        size: (H, W).
+        temperature: T > 0.
+        align_corners: as in `torch.nn.functional.interpolate`.
+    """
+    wanted = choice("auto") in ("auto", "triton") and logits.dtype != torch.float64
+    traced = torch.is_grad_enabled() and logits.requires_grad
+    if not wanted or traced or logits.device.type != "cuda" or not _concrete(logits, logits):
+        return None
+    if _triton_core("cuda") is None:
+        return None
+    kernel = _module("triton_map").enlarged_energy
+    return cast("Tensor", kernel(logits, size, temperature=temperature, align_corners=align_corners))
+
+
 def core_for(logits: Tensor, targets: Tensor, plan: Plan, kernel: str = "auto") -> Core | None:
     """Return the core for a call, None for the plain formula."""
     name = choice(kernel)
@@ -103,7 +126,7 @@ def core_for(logits: Tensor, targets: Tensor, plan: Plan, kernel: str = "auto") 
 
 def _concrete(logits: Tensor, targets: Tensor) -> bool:
     """Say whether these are plain tensors with values, and nobody is watching what is done to them."""
-    if type(logits) not in (Tensor, Parameter) or type(targets) is not Tensor:
+    if type(logits) not in (Tensor, Parameter) or type(targets) not in (Tensor, Parameter):
         return False
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or _transformed():
         return False
