@@ -95,6 +95,25 @@ def forward(
     return torch.tensor(value, dtype=dtype), state
 
 
+def energy(logits: Tensor, temperature: float) -> Tensor | None:
+    """Return -T * logsumexp(x / T) over dimension 1, None where a sample of it is not finite."""
+    view = _viewed(logits)
+    dtype = torch.float64 if view.dtype == torch.float64 else torch.float32
+    out = torch.empty(view.shape[0] if view.ndim == 2 else (view.shape[0], view.shape[2]), dtype=dtype)
+    for part, where in bands(view):
+        wide = _at(view, part).to(dtype)
+        if temperature != 1.0:
+            wide = wide / temperature
+        peak, lse = wide.amax(1), _at(out, where)
+        if view.ndim == 2 and view.shape[1] >= FEW:
+            torch.sub(peak, torch.softmax(wide, 1).amax(1).log_(), out=lse)
+        else:
+            torch.add(torch.sub(wide, peak.unsqueeze(1)).exp_().sum(1).log_(), peak, out=lse)
+    if not math.isfinite(out.sum().item()):
+        return None
+    return out.mul_(-temperature).view(logits.shape[0], *logits.shape[2:])
+
+
 def _may_finish(plan: Plan) -> bool:
     """Say whether the gradient can be made in the forward pass: one upstream number, counts from labels."""
     return plan.reduction != "none" and plan.nonfinite != "skip"
