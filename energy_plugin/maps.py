@@ -46,8 +46,8 @@ def energy_map(
 
     On a CPU the bands give that value bit for bit. Where this cannot be relied on, an image is computed
     whole: with up to three classes, on maps below 65 x 128, with infinite logits, with gradients, and inside
-    `torch.compile` and `torch.export`. On CUDA a Triton kernel computes it without the enlarged logits, to the
-    last digits; elsewhere, and without Triton, it is computed whole. Logits in the channels-last layout are
+    `torch.compile` and `torch.export`. On CUDA a Triton kernel computes it without the enlarged
+    logits, to the last digits; elsewhere it is computed whole. Logits in the channels-last layout are
     made contiguous first.
 
     Args:

@@ -20,8 +20,8 @@ from torch import Tensor
 from energy_plugin import energy as maths
 from energy_plugin.kernels.plan import Plan, Scales, scales
 
-BAND = 1 << 18  # logits a band of a map; the best of 2^16, 2^18 and 2^20 on an L2 cache of 1 MiB
-ROWS = 1 << 20  # logits a band of rows: PyTorch's softmax goes row by row, so this only bounds temporaries
+BAND = 1 << 20  # logits a band of a map; below, calls cost more than the cache gives (2^16 to 2^21 tried)
+ROWS = 1 << 21  # logits a band of rows: softmax goes row by row, so this only bounds temporaries
 FEW = 32  # classes in a row below which PyTorch's softmax is slower than its parts (6 times with 10 classes)
 
 Index = tuple[Any, ...] | None  # None: all of it
