@@ -95,6 +95,7 @@ class EnergyRegularizer(nn.Module):
         self.upsample = upsample
         self.synchronize = synchronize
         self.kernel: Kernel = kernel
+        kernels.prepare(kernel)
         self.gradient_in_forward = gradient_in_forward
 
     @classmethod

@@ -10,7 +10,7 @@ has its turn. Which core runs:
 
 The argument `kernel` of the loss decides, or the environment variable `ENERGY_PLUGIN_KERNEL` where the
 argument is `auto`. Inside `torch.compile`, `torch.export`, `vmap` and the like the plain formula is what gets
-traced.
+traced; with the argument `kernel="triton"` a compiled graph holds the Triton kernels as one operator instead.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def loss(
         counts: what the means divide by; None: those of this batch.
         kernel: see the module.
     """
+    if torch.compiler.is_compiling() and kernel == "triton" and _operator_fits(logits, plan):
+        operators = torch.ops.energy_plugin
+        return cast("Tensor", operators.loss(logits, targets, weight, counts, *plan[:7])[0])
     core = core_for(logits, targets, plan, kernel)
     if core is None or (weight is not None and weight.requires_grad):
         return None
@@ -124,6 +127,19 @@ def enlarged_energy(
     return cast("Tensor", kernel(logits, size, temperature=temperature, align_corners=align_corners))
 
 
+def prepare(kernel: str) -> None:
+    """Register the operators where a graph may want them: nothing can be imported while one is traced."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if kernel == "triton" and _triton_core(device, aloud=False) is not None:
+        _module("operators")
+
+
+def _operator_fits(logits: Tensor, plan: Plan) -> bool:
+    """Say whether a graph gets the operator: registered by `prepare`, and a case that the kernels take."""
+    fits = logits.dtype != torch.float64 and plan.nonfinite != "raise" and (plan.hinged or plan.classify)
+    return fits and hasattr(torch.ops.energy_plugin, "loss")
+
+
 def core_for(logits: Tensor, targets: Tensor, plan: Plan, kernel: str = "auto") -> Core | None:
     """Return the core for a call, None for the plain formula."""
     name = choice(kernel)
@@ -167,7 +183,7 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def _triton_core(device: str) -> Core | None:
+def _triton_core(device: str, *, aloud: bool = True) -> Core | None:
     """Return the Triton core, or None with one message where it cannot run."""
     try:
         core = _module("triton_core")
@@ -176,7 +192,8 @@ def _triton_core(device: str) -> Core | None:
         why = "it needs CUDA tensors (or TRITON_INTERPRET=1 before the first import)"
     except Exception as error:  # noqa: BLE001  # a broken Triton fails in many ways, and none may stop a training
         why = f"{type(error).__name__}: {error}"
-    say_once(f"the Triton kernels cannot run here: {why}. The eager kernel runs in their place.")
+    if aloud:
+        say_once(f"the Triton kernels cannot run here: {why}. The eager kernel runs in their place.")
     return None
 
 

@@ -23,7 +23,7 @@ def run(case: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("case", ["loss", "edges", "maps"])
+@pytest.mark.parametrize("case", ["loss", "edges", "operators", "maps"])
 def test_interpreted(case: str) -> None:
     run(case)
 
@@ -49,15 +49,16 @@ def test_interpreted_in_every_combination() -> None:
 def test_compiled_for_a_gpu_without_spilling(
     logits: str, tile: tuple[int, int], one: bool, rows: bool, write: bool, capability: int
 ) -> None:
-    from triton.backends.compiler import GPUTarget
     from triton import compiler
+    from triton.backends.compiler import GPUTarget
 
     from energy_plugin.kernels.triton_loss import backward_kernel, forward_kernel
 
     unit = ("stride_class", "out_class") if rows else ("stride_sample", "out_sample")
     constants: dict[str, Any] = {
         "ALPHA": 0.1, "MARGIN_IN": -25.0, "MARGIN_OUT": -7.0, "IGNORE": 255, "HAS_IGNORE": True,
-        "SKIP": False, "HINGED": True, "CLASSIFY": True, "WEIGHTED": True, "MAP": False, "WRITE": write, "ONE": one,
+        "SKIP": False, "HINGED": True, "CLASSIFY": True, "WEIGHTED": True, "MAP": False,
+        "WRITE": write, "ONE": one,
         "SAMPLES": tile[0], "CLASSES": tile[1], **dict.fromkeys(unit, 1),
     }  # fmt: skip
     pointers = {"targets": "*i64", "logits": logits, "gradient": logits} | dict.fromkeys(

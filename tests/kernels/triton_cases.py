@@ -103,6 +103,36 @@ def edges() -> None:
         raise AssertionError("a class that is not there must be refused")
 
 
+def operators() -> None:
+    """`opcheck`, and a graph without a break that holds the kernels."""
+    for shape, reduction in (((6, 5), "group_mean"), ((2, 5, 3, 4), "none")):
+        loss = EnergyRegularizedLoss(kernel="triton", **SETTINGS, reduction=reduction, ignore_index=3)
+        logits = torch.randn(shape, requires_grad=True)
+        targets = torch.randint(-2, 5, (shape[0], *shape[2:]))
+        given = (0.3, -8.0, -5.0, reduction, 3, "propagate", True)
+        torch.library.opcheck(torch.ops.energy_plugin.loss, (logits, targets, None, None, *given))
+        value, lse, scale = torch.ops.energy_plugin.loss(logits.detach(), targets, None, None, *given)
+        arguments = (logits.detach(), targets, None, lse, scale, torch.rand_like(value), *given)
+        torch.library.opcheck(torch.ops.energy_plugin.loss_gradient, arguments)
+        seen = []
+
+        def backend(graph: Any, inputs: Any, seen: list[Any] = seen) -> Any:
+            seen.extend(str(node.target) for node in graph.graph.nodes)
+            return graph.forward
+
+        compiled = torch.compile(loss, fullgraph=True, backend=backend)(logits, targets)
+        assert "energy_plugin.loss" in seen, seen
+        plain = EnergyRegularizedLoss(kernel="reference", **SETTINGS, reduction=reduction, ignore_index=3)
+        expected = plain(logits, targets)
+        torch.testing.assert_close(compiled, expected)
+        first = [torch.autograd.grad(v.sum(), logits, create_graph=True)[0] for v in (compiled, expected)]
+        torch.testing.assert_close(*first)
+        second = [torch.autograd.grad(g.square().sum(), logits)[0] for g in first]
+        torch.testing.assert_close(*second)
+        again = [torch.autograd.grad(f(logits, targets).sum(), logits)[0] for f in (loss, plain)]
+        torch.testing.assert_close(*again)
+
+
 def maps() -> None:
     cases = [((1, 5, 4, 6), (9, 13), True, 2.5), ((2, 3, 1, 4), (5, 9), False, 1.0)]
     cases += [((1, 4, 6, 6), (3, 4), False, 2.5), ((1, 2, 3, 3), (1, 7), True, 1.0)]
@@ -125,6 +155,8 @@ if __name__ == "__main__":
             loss(["mean", "group_mean", "sum", "none"])
         case "edges":
             edges()
+        case "operators":
+            operators()
         case "maps":
             maps()
         case other:
