@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from energy_plugin import batches
-from energy_plugin.energy import energy
 from energy_plugin.errors import NotFittedError
+from energy_plugin.kernels import energy
 from energy_plugin.maps import Mode, energy_map
 from energy_plugin.outputs import evaluating, logits_of, normalised
 from energy_plugin.thresholds import ShareThreshold, Threshold

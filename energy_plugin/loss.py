@@ -19,9 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from energy_plugin import energy as maths
-from energy_plugin import margins
+from energy_plugin import kernels, margins
 from energy_plugin.alignment import Upsample, aligned
+from energy_plugin.checks import check_choice, check_numbers, checked_weight
 from energy_plugin.energy import Nonfinite, Reduction
+from energy_plugin.kernels import Kernel
+from energy_plugin.kernels.plan import Plan
 from energy_plugin.outputs import logits_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -51,10 +54,16 @@ class EnergyRegularizer(nn.Module):
             `bilinear` (linear, trilinear), `nearest`, or None to refuse.
         synchronize: take the means over all processes of the default process group, and multiply by their
             number, since DistributedDataParallel averages gradients: the gradient is that of the whole batch.
+        kernel: how it is computed: `auto`, `reference`, `eager`, `compile` or `triton`; see
+            `energy_plugin.kernels`. Values and gradients are the same.
+        gradient_in_forward: let the kernel finish the gradient in the forward pass. Reads the logits once
+            less; pays only where the loss itself is what `backward` is called on (no loss scaler).
 
     Raises:
         ValueError: a setting is out of its range.
     """
+
+    _classifies = False  # whether there is a cross-entropy
 
     def __init__(
         self,
@@ -67,13 +76,16 @@ class EnergyRegularizer(nn.Module):
         nonfinite: Nonfinite = "propagate",
         upsample: Upsample | None = "bilinear",
         synchronize: bool = False,
+        kernel: Kernel = "auto",
+        gradient_in_forward: bool = False,
     ) -> None:
         super().__init__()
         reduction = "none" if reduction is None else reduction
-        _check_choice("reduction", reduction, maths.REDUCTIONS)
-        _check_choice("nonfinite", nonfinite, maths.NONFINITE)
-        _check_choice("upsample", upsample, (*get_args(Upsample), None))
-        _check_numbers(alpha, margin_in, margin_out)
+        check_choice("reduction", reduction, maths.REDUCTIONS)
+        check_choice("nonfinite", nonfinite, maths.NONFINITE)
+        check_choice("upsample", upsample, (*get_args(Upsample), None))
+        check_choice("kernel", kernel, kernels.KERNELS)
+        check_numbers(alpha, margin_in, margin_out)
         self.alpha = alpha
         self.margin_in = float(margin_in)
         self.margin_out = float(margin_out)
@@ -82,6 +94,9 @@ class EnergyRegularizer(nn.Module):
         self.nonfinite = nonfinite
         self.upsample = upsample
         self.synchronize = synchronize
+        self.kernel: Kernel = kernel
+        kernels.prepare(kernel)
+        self.gradient_in_forward = gradient_in_forward
 
     @classmethod
     def from_energies(cls, id_energies: Tensor, ood_energies: Tensor, **settings: Any) -> Self:
@@ -117,6 +132,20 @@ class EnergyRegularizer(nn.Module):
             IndexError: a class is not among the C of the logits (on a GPU PyTorch's device assertion).
         """
         logits, targets = aligned(logits_of(logits), targets, self.upsample)
+        means, processes = self.reduction not in ("none", "sum"), 1
+        counts = self._checked(counts) if means and counts is not None else None
+        if means and self._together() and (counts is not None or self.nonfinite != "skip"):
+            counts, processes = self._gathered(self.group_counts(targets) if counts is None else counts)
+        plan = self._plan()
+        if plan is not None and not (means and self._together() and counts is None):
+            weight = self._fitting_weight(logits.shape[1])
+            found = kernels.loss(logits, targets, plan, weight=weight, counts=counts, kernel=self.kernel)
+            if found is not None:
+                return found * processes if processes > 1 else found
+        return self._plain(logits, targets, counts) * processes
+
+    def _plain(self, logits: Tensor, targets: Tensor, counts: Tensor | None) -> Tensor:
+        """Return the loss by the plain formula."""
         rows = maths.samples(
             logits,
             targets,
@@ -128,8 +157,11 @@ class EnergyRegularizer(nn.Module):
         penalty = self._penalty(rows) if classification is None or maths.is_on(self.alpha) else None
         if self.reduction in ("none", "sum"):
             return maths.reduce(classification, penalty, rows, rows.lse, self.reduction)
-        counts = self._counts(rows) if counts is None else self._checked(counts)
-        counts, processes = self._gathered(counts)
+        processes = 1
+        if counts is None:
+            counts = self._counts(rows)
+            if self._together():  # which samples are skipped is known only now
+                counts, processes = self._gathered(counts)
         return maths.reduce(classification, penalty, rows, counts, self.reduction) * processes
 
     def group_counts(self, targets: Tensor) -> Tensor:
@@ -143,6 +175,32 @@ class EnergyRegularizer(nn.Module):
     def _weight(self) -> Tensor | None:
         """Return the class weights; a bare hinge has none."""
         return None
+
+    def _fitting_weight(self, classes: int) -> Tensor | None:
+        """Return the class weights, or say that they are for another number of classes."""
+        weight = self._weight()
+        if weight is not None and len(weight) != classes:
+            raise ValueError(f"weight has {len(weight)} values for logits of {classes} classes.")
+        return weight
+
+    def _plan(self) -> Plan | None:
+        """Return what a kernel is asked for; None where no kernel does it."""
+        if self._unfused():
+            return None
+        return Plan(
+            float(self.alpha),
+            self.margin_in,
+            self.margin_out,
+            self.reduction,
+            self.ignore_index,
+            self.nonfinite,
+            classify=self._classifies,
+            gradient_in_forward=self.gradient_in_forward,
+        )
+
+    def _unfused(self) -> str:
+        """Return why the plain formula is always taken; empty where it is not."""
+        return "alpha is learnt" if isinstance(self.alpha, Tensor) else ""
 
     def _classification(self, rows: maths.Samples) -> Tensor | None:
         """Return the per-sample criterion; a bare hinge has none."""
@@ -167,11 +225,14 @@ class EnergyRegularizer(nn.Module):
             )
         return counts
 
+    def _together(self) -> bool:
+        """Say whether the means are taken over processes."""
+        distributed = torch.distributed
+        return self.synchronize and distributed.is_available() and distributed.is_initialized()
+
     def _gathered(self, counts: Tensor) -> tuple[Tensor, int]:
         """Return the counts of all processes and the number of these."""
         distributed = torch.distributed
-        if not (self.synchronize and distributed.is_available() and distributed.is_initialized()):
-            return counts, 1
         total = counts.detach().clone()
         distributed.all_reduce(total)
         return total, distributed.get_world_size()
@@ -203,7 +264,14 @@ class EnergyRegularizer(nn.Module):
             ("nonfinite", self.nonfinite, "propagate"),
             ("upsample", self.upsample, "bilinear"),
             ("synchronize", self.synchronize, False),
+            ("kernel", self._kernel(), "auto"),
+            ("gradient_in_forward", self.gradient_in_forward, False),
         ]
+
+    def _kernel(self) -> str:
+        """Return the kernel as it is shown: with the reason where it is always the plain formula."""
+        why = self._unfused()
+        return f"reference: {why}" if why else self.kernel
 
 
 class EnergyRegularizedLoss(EnergyRegularizer):
@@ -217,8 +285,9 @@ class EnergyRegularizedLoss(EnergyRegularizer):
 
     Args:
         alpha: see `EnergyRegularizer`, as are `margin_in`, `margin_out`, `reduction`, `ignore_index`,
-            `nonfinite`, `upsample` and `synchronize`. With `mean` and `group_mean` the criterion's mean over
-            ID samples is meant; `mean` weighs it by their share of the batch.
+            `nonfinite`, `upsample`, `synchronize`, `kernel` and `gradient_in_forward`. With `mean` and
+            `group_mean` the criterion's mean over ID samples is meant; `mean` weighs it by their share of the
+            batch.
         margin_in: see above.
         margin_out: see above.
         reduction: see above.
@@ -231,6 +300,8 @@ class EnergyRegularizedLoss(EnergyRegularizer):
         nonfinite: see above.
         upsample: see above.
         synchronize: see above.
+        kernel: see above.
+        gradient_in_forward: see above.
 
     With alpha = 0 it equals `torch.nn.CrossEntropyLoss` on batches without outliers.
 
@@ -245,6 +316,7 @@ class EnergyRegularizedLoss(EnergyRegularizer):
     """
 
     weight: Tensor | None
+    _classifies = True
 
     def __init__(
         self,
@@ -260,6 +332,8 @@ class EnergyRegularizedLoss(EnergyRegularizer):
         nonfinite: Nonfinite = "propagate",
         upsample: Upsample | None = "bilinear",
         synchronize: bool = False,
+        kernel: Kernel = "auto",
+        gradient_in_forward: bool = False,
     ) -> None:
         super().__init__(
             alpha,
@@ -270,6 +344,8 @@ class EnergyRegularizedLoss(EnergyRegularizer):
             nonfinite=nonfinite,
             upsample=upsample,
             synchronize=synchronize,
+            kernel=kernel,
+            gradient_in_forward=gradient_in_forward,
         )
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing!r}.")
@@ -279,17 +355,20 @@ class EnergyRegularizedLoss(EnergyRegularizer):
             )
         self.criterion = criterion
         self.label_smoothing = label_smoothing
-        self.register_buffer("weight", None if weight is None else _checked_weight(weight))
+        self.register_buffer("weight", None if weight is None else checked_weight(weight))
 
     def _weight(self) -> Tensor | None:
         return self.weight
 
+    def _unfused(self) -> str:
+        if self.criterion is not None:
+            return "a criterion of its own"
+        return "label smoothing" if self.label_smoothing else super()._unfused()
+
     def _classification(self, rows: maths.Samples) -> Tensor:
         if self.criterion is None:
-            if self.weight is not None and len(self.weight) != rows.logits.shape[1]:
-                classes = rows.logits.shape[1]
-                raise ValueError(f"weight has {len(self.weight)} values for logits of {classes} classes.")
-            return maths.cross_entropy(rows, weight=self.weight, label_smoothing=self.label_smoothing)
+            weight = self._fitting_weight(rows.logits.shape[1])
+            return maths.cross_entropy(rows, weight=weight, label_smoothing=self.label_smoothing)
         values = self.criterion(rows.logits, torch.where(rows.is_id, rows.targets, 0))
         if values.shape != rows.targets.shape:
             raise ValueError(
@@ -305,31 +384,3 @@ class EnergyRegularizedLoss(EnergyRegularizer):
         )
         own = [("criterion", criterion, None), ("weight", weight, None)]
         return [*own, ("label_smoothing", self.label_smoothing, 0.0), *super()._further()]
-
-
-def _check_choice(name: str, value: object, known: tuple[object, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}.")
-
-
-def _check_numbers(alpha: float | Tensor, margin_in: float, margin_out: float) -> None:
-    """Refuse settings with which the loss would not do what it says."""
-    if not isinstance(alpha, Tensor) and not 0.0 <= alpha < math.inf:
-        raise ValueError(f"alpha must be a finite number >= 0, got {alpha!r}.")
-    if not (math.isfinite(margin_in) and math.isfinite(margin_out)):
-        raise ValueError(f"margins must be finite, got {margin_in!r} and {margin_out!r}.")
-    if margin_in > margin_out:
-        raise ValueError(
-            f"margin_in={margin_in!r} is above margin_out={margin_out!r}. ID energies are pushed below "
-            "margin_in, OOD energies above margin_out: margin_in is the lower one (for CIFAR-10 -23 and -5)."
-        )
-
-
-def _checked_weight(weight: Tensor) -> Tensor:
-    """Return class weights, or say what they should be."""
-    if not isinstance(weight, Tensor) or weight.ndim != 1 or not weight.is_floating_point():
-        came = (
-            f"{weight.dtype} of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else type(weight)
-        )
-        raise ValueError(f"weight must be a floating tensor of one value a class, got {came}.")
-    return weight

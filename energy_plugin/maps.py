@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from energy_plugin import kernels
 from energy_plugin.energy import energy, widen
 
 Mode = Literal["bilinear", "nearest", "nearest-exact"]
@@ -44,9 +45,10 @@ def energy_map(
     """Return the energy of logits enlarged to `size`: `energy(interpolate(logits.float(), size))`.
 
     On a CPU the bands give that value bit for bit. Where this cannot be relied on, an image is computed
-    whole: on other devices, with up to three classes, on maps below 65 x 128, with infinite logits, with
-    gradients, and inside `torch.compile` and `torch.export`. Logits in the channels-last layout are made
-    contiguous first.
+    whole: with up to three classes, on maps below 65 x 128, with infinite logits, with gradients, and inside
+    `torch.compile` and `torch.export`. On CUDA a Triton kernel computes it without the enlarged
+    logits, to the last digits; elsewhere it is computed whole. Logits in the channels-last layout are
+    made contiguous first.
 
     Args:
         logits: B x C x h x w, floating point; half precision is widened to float32 before it is enlarged.
@@ -68,6 +70,11 @@ def energy_map(
     if mode != "bilinear":  # picks pixels, so here (and only here) the energy may come first
         low = energy(wide, temperature=temperature).unsqueeze(1)
         return functional.interpolate(low, size=(height, width), mode=mode).squeeze(1)
+    fused = kernels.enlarged_energy(
+        logits, (height, width), temperature=temperature, align_corners=align_corners
+    )
+    if fused is not None:
+        return fused
     image_bytes = wide.shape[1] * height * width * wide.element_size()
     whole = image_bytes * wide.shape[0] <= band_bytes or torch.compiler.is_compiling()
     if whole or (torch.is_grad_enabled() and wide.requires_grad):
