@@ -181,7 +181,9 @@ class BackboneSpec(Record):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.family and ":" in self.name:
-            raise ValueError(f"{self._label}: the name of a family holds no colon: the member comes after it.")
+            raise ValueError(
+                f"{self._label}: the name of a family holds no colon: the member comes after it."
+            )
         if self.member and not self.family:
             raise ValueError(f"{self._label}: it has the member {self.member!r}, but is no family.")
 

@@ -32,6 +32,6 @@ def ood_backbones() -> tuple[BackboneSpec, ...]:
             requires=("timm",),
             extra="energy-plugin[timm]",
             tasks=("classification",),
-            summary="Every timm model, as timm:NAME, such as timm:resnet50.a1_in1k; also hf-hub: and folders.",
+            summary="Every timm model, as timm:NAME, as timm:resnet50.a1_in1k; also hf-hub: and folders.",
         ),
     )

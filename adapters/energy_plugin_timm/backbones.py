@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.data import resolve_model_data_config
 from timm.models import get_deprecated_models, get_pretrained_cfg, list_pretrained, split_model_name_tag
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ def create(member: str, *, pretrained: bool = False, test_size: bool = False, **
     if not name.startswith((LOCAL, HUB)):
         name = resolve(name)
     model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
-    model.data_config = _data_config(model, options, test_size=test_size)
+    vars(model)["data_config"] = _data_config(model, options, test_size=test_size)  # a plain attribute
     return model
 
 
@@ -110,13 +109,13 @@ def mean_of(output: Any) -> Tensor:
 def class_dim(model: nn.Module, logits: Tensor) -> int:
     """Return which dimension of a timm model's logits is that of the classes.
 
-    Pooled logits are B x classes. Without pooling (`global_pool=""`) they keep the model's layout: NCHW, NHWC,
-    or tokens B x N x classes.
+    Pooled logits are B x classes. Without pooling (`global_pool=""`) they keep the model's layout: NCHW,
+    NHWC, or tokens B x N x classes.
 
     Raises:
         ValueError: none of the dimensions that it can be has the size `model.num_classes`.
     """
-    classes = int(model.num_classes)
+    classes = int(vars(model)["num_classes"])
     channels_last = logits.ndim == 3 or str(getattr(model, "output_fmt", "NCHW")) == "NHWC"
     dim = logits.ndim - 1 if channels_last or logits.ndim == 2 else 1
     if classes and logits.shape[dim] == classes:
@@ -147,15 +146,18 @@ def _check_tag(architecture: str, tag: str) -> None:
         get_pretrained_cfg(f"{architecture}.{tag}", allow_unregistered=False)
     except RuntimeError as error:
         tags = [split_model_name_tag(known)[1] for known in list_pretrained(f"{architecture}.*")]
-        raise UnknownNameError(f"timm's {architecture!r} has no tag {tag!r}. {near_misses(tag, tags)}") from error
+        raise UnknownNameError(
+            f"timm's {architecture!r} has no tag {tag!r}. {near_misses(tag, tags)}"
+        ) from error
 
 
 def _classifier(model: nn.Module) -> nn.Module:
     """Return the layer that makes the logits."""
-    found = model.get_classifier()
+    ask: Any = model.get_classifier
+    found = ask()
     classifier = found[0] if isinstance(found, tuple | list) else found
     if not isinstance(classifier, nn.Module) or isinstance(classifier, nn.Identity):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - the option num_classes has the wrong value
             f"{type(model).__name__} has no classifier (num_classes={model.num_classes}): it gives features, "
             "and the energy of features says nothing. Make it with num_classes=<number of classes>."
         )
@@ -174,9 +176,3 @@ def _data_config(model: nn.Module, options: dict[str, Any], *, test_size: bool) 
         for name in ("mean", "std"):
             config[name] = (sum(config[name]) / len(config[name]),) * channels
     return config
-
-
-def parameter_bytes(model: nn.Module) -> int:
-    """Return how many bytes a model's parameters and buffers have."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, torch.Tensor))
