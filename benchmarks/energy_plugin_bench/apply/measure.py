@@ -72,25 +72,41 @@ class Loader:
             yield (inputs, targets) if self.labelled else (inputs,)
 
 
-def logits(network: nn.Module, loader: Loader, context: Context = contextlib.nullcontext) -> Seen:
+def passes(
+    network: nn.Module, loader: Loader, context: Context = contextlib.nullcontext
+) -> Iterator[tuple[list[int], Tensor]]:
     """Send all images of a source through the network, in evaluation mode and without gradients.
 
+    Yields:
+        Positions of a batch's images, and their logits, B x C, float32, on the CPU.
+
     Raises:
-        ValueError: Not one image could be read, or the network does not give B x C.
+        ValueError: The network does not give B x C.
     """
-    positions: list[int] = []
-    parts: list[Tensor] = []
     with evaluating(network), torch.inference_mode():
         for kept, inputs in loader.positions():
             with context():
                 found = logits_of(network(inputs))
             if found.ndim != 2:
                 raise ValueError(f"the network gives logits of shape {tuple(found.shape)}; expected B x C.")
-            positions += kept
-            parts.append(found.float().cpu())
+            yield kept, found.float().cpu()
+
+
+def logits(network: nn.Module, loader: Loader, context: Context = contextlib.nullcontext) -> Seen:
+    """Return the logits of all images that can be read.
+
+    Raises:
+        ValueError: Not one image could be read, or the network does not give B x C.
+    """
+    positions: list[int] = []
+    parts: list[Tensor] = []
+    for kept, found in passes(network, loader, context):
+        positions += kept
+        parts.append(found)
     if not parts:
         raise ValueError(
-            f"not one of the {len(loader.images)} images of {loader.images.source} could be read."
+            f"not one of the {len(loader.images)} images of {loader.images.source} could be read: "
+            f"{dict(list(loader.images.unreadable.items())[:3])}"
         )
     return Seen(positions=positions, logits=torch.cat(parts))
 
