@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.data import resolve_model_data_config
 from timm.models import get_deprecated_models, get_pretrained_cfg, list_pretrained, split_model_name_tag
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ def resolve(name: str) -> str:
 def logits_and_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits and the penultimate features of one forward pass.
 
-    The features are what the classifier is given, flat: B x D.
+    The features are what the classifier is given, flat: B x D; of models with a classifier for each scale
+    (CrossViT) those of all scales side by side.
 
     Args:
         model: a timm model; of one with two classifiers (distilled) those of the first count.
@@ -79,20 +81,23 @@ def logits_and_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tenso
     Raises:
         ValueError: the model has no classifier (`num_classes=0`), or its logits are no B x classes.
     """
-    classifier = _classifier(model)
     caught: list[Tensor] = []
-    handle = classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        for layer in _classifiers(model)
+    ]
     try:
         output = model(images.to(next(model.parameters()).dtype))
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     logits = mean_of(output)
     if logits.ndim != 2:
         raise ValueError(
             f"{type(model).__name__} gives logits of shape {tuple(logits.shape)}; expected B x classes. Was "
             "it made with global_pool=''? `class_dim` finds the class dimension of such maps."
         )
-    return logits, caught[0].flatten(1)
+    return logits, torch.cat([features.flatten(1) for features in caught], 1)
 
 
 def mean_of(output: Any) -> Tensor:
@@ -151,17 +156,20 @@ def _check_tag(architecture: str, tag: str) -> None:
         ) from error
 
 
-def _classifier(model: nn.Module) -> nn.Module:
-    """Return the layer that makes the logits."""
+def _classifiers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that make the logits: one, or one for each scale that the model has features of."""
     ask: Any = model.get_classifier
     found = ask()
-    classifier = found[0] if isinstance(found, tuple | list) else found
-    if not isinstance(classifier, nn.Module) or isinstance(classifier, nn.Identity):
-        raise ValueError(  # noqa: TRY004 - the option num_classes has the wrong value
+    first = found[0] if isinstance(found, tuple | list) else found  # distilled: both see the same features
+    layers: list[Any] = list(first) if isinstance(first, nn.ModuleList) else [getattr(first, "fc", first)]
+    if not layers or any(
+        not isinstance(layer, nn.Module) or isinstance(layer, nn.Identity) for layer in layers
+    ):
+        raise ValueError(
             f"{type(model).__name__} has no classifier (num_classes={model.num_classes}): it gives features, "
             "and the energy of features says nothing. Make it with num_classes=<number of classes>."
         )
-    return classifier
+    return layers
 
 
 def _data_config(model: nn.Module, options: dict[str, Any], *, test_size: bool) -> dict[str, Any]:
