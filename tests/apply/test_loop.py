@@ -48,7 +48,7 @@ def trained(chosen, start=0):
         model,
         loss,
         chosen,
-        chosen.optimiser(model),
+        chosen.schedule.optimiser(model),
         chosen.scaler(),
         start=start,
         on_step=lambda step, value, lr: losses.append((step, value, lr)),
@@ -122,7 +122,7 @@ def test_without_outliers_it_is_cross_entropy(archives):
     model = network()
     expected = nn.functional.cross_entropy(model(plain.data.batch(pixels, torch.device("cpu"))), targets)
     loss, seen = EnergyRegularizedLoss(0.0), []
-    optimiser, scaler = plain.optimiser(model), plain.scaler()
+    optimiser, scaler = plain.schedule.optimiser(model), plain.scaler()
     train(model, loss, plain, optimiser, scaler, on_step=lambda _, value, lr: seen.append(value))
     assert seen[0] == pytest.approx(expected.item(), abs=1e-6)
 

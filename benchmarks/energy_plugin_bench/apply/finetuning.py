@@ -82,7 +82,7 @@ class Finetuning:
         started = time.perf_counter()
         told = self.process.told(self._beginning() if self.process.first else None)
         loss = self._loss(told["margins"])
-        optimiser, scaler = self.training.optimiser(self.network), self.training.scaler()
+        optimiser, scaler = self.training.schedule.optimiser(self.network), self.training.scaler()
         if self.saved is not None:
             checkpoint.restore(self.network, optimiser, self.saved[0])
             scaler.load_state_dict(told["scaler"])

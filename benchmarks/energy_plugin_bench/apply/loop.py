@@ -58,16 +58,6 @@ class Training:
     process: Process
     workers: int = 4
 
-    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """The published one: stochastic gradient descent with Nesterov's momentum."""
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=self.schedule.lr,
-            momentum=self.schedule.momentum,
-            weight_decay=self.schedule.weight_decay,
-            nesterov=True,
-        )
-
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses where float16 gradients would vanish."""
         return torch.amp.GradScaler(self.process.device.type, enabled=self.amp == "fp16")
