@@ -18,8 +18,6 @@ from energy_plugin.cli import main
 from energy_plugin_bench.apply import checkpoint, finetuning
 from energy_plugin_bench.apply.finetune import settings_of
 
-# An untrained network's energies are far from any margins, and it is told so.
-pytestmark = pytest.mark.filterwarnings("always:(the )?margins")
 BACKBONE = ["--backbone", "outlier_exposure_convnet", "--option", "classes=3"]
 
 

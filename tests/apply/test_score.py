@@ -19,7 +19,6 @@ from energy_plugin_bench.apply.sheet import CELL, COLUMNS, contact_sheet
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 
 NETWORK = ["--backbone", "outlier_exposure_convnet", "--option", "classes=3", "--input-size", "1,28,28"]
-pytestmark = pytest.mark.filterwarnings("always:(the )?margins")
 
 
 @pytest.fixture

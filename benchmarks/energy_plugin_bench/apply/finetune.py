@@ -123,6 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     with joined(options.device) as process, warnings.catch_warnings():
         progress = Progress(show=process.first and not options.quiet)
+        warnings.simplefilter("always", UserWarning)  # they are this command's messages
         if process.first:
             warnings.showwarning = lambda message, *_, **__: progress.say(f"warning: {message}")
         result = Finetuning(settings, place, process, default_manager(), progress).run()

@@ -103,6 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         )
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)  # they are this command's messages
         warnings.showwarning = lambda message, *_, **__: progress.say(f"warning: {message}")
         if known is None:
             detector.threshold = options.threshold
