@@ -19,15 +19,16 @@ def test_tensors_and_document_come_back(tmp_path):
         assert torch.equal(found[name], tensor)
 
 
-def test_a_writing_that_fails_leaves_the_old_file_and_no_trace(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "name"), [(checkpoint.os, "fsync"), (checkpoint.Path, "replace")])
+def test_a_writing_that_fails_leaves_the_old_file_and_no_trace(tmp_path, monkeypatch, place, name):
     path = tmp_path / "x.safetensors"
     checkpoint.save_file(path, {"a": torch.ones(3)}, {"step": 1})
     before = path.read_bytes()
 
-    def full(_):
+    def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(place, name, full)
     with pytest.raises(OSError, match="no space"):
         checkpoint.save_file(path, {"a": torch.zeros(3)}, {"step": 2})
     assert path.read_bytes() == before
