@@ -33,7 +33,7 @@ def test_rows_and_their_means(known):
 def test_every_row_says_what_it_needs(known):
     recipe = known.recipes["maha_norm_ninco"]
     for row in known.sources["maha_norm_ninco"].rows:
-        told = recipe.obstacle(row.network, row.id_set, row.ood_set)
+        told = "; ".join(recipe.obstacles(row.network, row.id_set, row.ood_set))
         assert "ImageNet-1K" in told
         assert ("NINCO" in told) == (row.metric == "fpr95")
         assert re.search(r"timm weights \S+, \d+ MB|SupCon|all 44", told)
