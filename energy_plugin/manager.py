@@ -6,10 +6,11 @@ owner of a name; here nothing that a plug-in does keeps another from working, an
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
 import pluggy
@@ -193,18 +194,21 @@ class PluginManager:
     def get(self, kind: str, name: str) -> Record:
         """Return the record of this kind and name; nothing is imported.
 
+        `family:member` names a member of a backbone family, where no record has that whole name.
+
         Raises:
             UnknownNameError: Nobody owns the name, or the kind is none; with near misses.
             DuplicateNameError: Two plug-ins own it; with both and how to switch one off.
         """
         names = self._by_name(_kind(kind))
-        owners = names.get(name, [])
+        owners = names.get(name, []) or _family(names, name)
         if len(owners) > 1:
             raise DuplicateNameError(str(clash(_kind(kind), name, owners)))
         if owners:
             return owners[0].record
         hint = self._absent()
-        raise UnknownNameError(f"No plug-in offers the {kind} {name!r}. {near_misses(name, names)}{hint}")
+        family = name.partition(":")[0]
+        raise UnknownNameError(f"No plug-in offers the {kind} {name!r}. {near_misses(family, names)}{hint}")
 
     def _absent(self) -> str:
         """Say that a name may be missing because its owner is."""
@@ -356,6 +360,16 @@ def _asked(alone: pluggy.PluginManager) -> Iterator[Record]:
         if not answers:
             raise TypeError(f"{kind.hook} returned None; expected an iterable of records.")
         yield from _records(kind, answers)
+
+
+def _family(names: Mapping[str, list[Offer]], name: str) -> list[Offer]:
+    """Return the offers of the family that a name `family:member` asks, each for that member."""
+    family, _, member = name.partition(":")
+    return [
+        Offer(owner, dataclasses.replace(record, member=member))
+        for owner, record in names.get(family, ())
+        if member and isinstance(record, BackboneSpec) and record.family
+    ]
 
 
 def _records(kind: type[Record], answers: Iterable[object]) -> Iterator[Record]:

@@ -6,6 +6,7 @@ attributes only, so a plug-in may return any object that has them (`Record.of` t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import operator
 import re
@@ -158,10 +159,38 @@ class DetectorSpec(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec(Record):
-    """A network: `load()` gives a callable that takes options by keyword and returns a `torch.nn.Module`."""
+    """A network: `load()` gives a callable that takes options by keyword and returns a `torch.nn.Module`.
+
+    The network may say in an attribute `data_config` what images it expects: a mapping with some of
+    `input_size` (C, H, W), `mean`, `std` (of a channel, pixels in [0, 1]), `interpolation`, `crop_pct`,
+    `crop_mode`.
+
+    Attributes:
+        family: Whether the record stands for many networks, asked for as `name:member`: the target then takes
+            the member first, and says itself which members there are. So a plug-in offers every network of a
+            library without naming, or importing, any.
+        member: Which network of a family this is; filled in by the lookup.
+    """
 
     kind = "backbone"
     hook = "ood_backbones"
+
+    family: bool = False
+    member: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family and ":" in self.name:
+            raise ValueError(
+                f"{self._label}: the name of a family holds no colon: the member comes after it."
+            )
+        if self.member and not self.family:
+            raise ValueError(f"{self._label}: it has the member {self.member!r}, but is no family.")
+
+    def load(self) -> Callable[..., Any]:
+        """Import the factory; that of a family already knows the member, where there is one."""
+        found = cast("Callable[..., Any]", super().load())
+        return functools.partial(found, self.member) if self.member else found
 
 
 @dataclass(frozen=True, kw_only=True)

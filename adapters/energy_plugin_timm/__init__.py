@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energy_plugin.hookspecs import hookimpl
-from energy_plugin.records import HostSpec
+from energy_plugin.records import BackboneSpec, HostSpec
 
 
 @hookimpl
@@ -17,5 +17,21 @@ def ood_hosts() -> tuple[HostSpec, ...]:
             extra="energy-plugin[timm]",
             tasks=("classification",),
             summary="Adds the loss type 'energy_regularized' to timm's classification tasks.",
+        ),
+    )
+
+
+@hookimpl
+def ood_backbones() -> tuple[BackboneSpec, ...]:
+    """Offer every timm model, as `timm:NAME`."""
+    return (
+        BackboneSpec(
+            name="timm",
+            target="energy_plugin_timm.backbones:create",
+            family=True,
+            requires=("timm",),
+            extra="energy-plugin[timm]",
+            tasks=("classification",),
+            summary="Every timm model, as timm:NAME, as timm:resnet50.a1_in1k; also hf-hub: and folders.",
         ),
     )

@@ -1,8 +1,9 @@
 """Our loss by name in timm's classification tasks.
 
 timm makes losses in one function and lists their names in one tuple, and other modules import both by name.
-Registering replaces them wherever a task or its user looks, and hands every other name on to timm. Without
-registering, pass the loss itself: `timm.task.ClassificationTask(model, criterion=EnergyRegularizedLoss())`.
+Registering replaces them wherever a task or its user looks, and hands every other name on to timm. With soft
+targets (Mixup, CutMix) the name gives `mixing.SoftTargetEnergyLoss`. Without registering, pass the loss
+itself: `timm.task.ClassificationTask(model, criterion=EnergyRegularizedLoss())`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import nn
 
 from energy_plugin.loss import EnergyRegularizedLoss
 from energy_plugin.registration import Registration, attribute
+from energy_plugin_timm.mixing import SoftTargetEnergyLoss
 
 LOSS_TYPE = "energy_regularized"
 _PLACES = (
@@ -55,7 +57,8 @@ def _factory(original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         known = {name: value for name, value in options.items() if name in signature.parameters}
         theirs = signature.bind_partial(loss_type, *args, **known).arguments
         ours = {name: value for name, value in options.items() if name not in known}
-        return EnergyRegularizedLoss(**_translated(theirs, signature), **ours)
+        kind = SoftTargetEnergyLoss if theirs.get("soft_targets") else EnergyRegularizedLoss
+        return kind(**_translated(theirs, signature), **ours)
 
     return create_classification_loss
 
@@ -68,12 +71,13 @@ def _translated(theirs: dict[str, Any], signature: inspect.Signature) -> dict[st
     Raises:
         ValueError: An argument has a value that this loss has no meaning for.
     """
-    if theirs.get("multi_label") or theirs.get("soft_targets"):
-        raise ValueError(
-            f"Loss type {LOSS_TYPE!r} takes class indices (OOD < 0), neither multi-label nor soft targets: "
-            "switch Mixup and CutMix off."
-        )
-    ours: dict[str, Any] = {"label_smoothing": theirs.get("smoothing", 0.0)}
+    if theirs.get("multi_label"):
+        raise ValueError(f"Loss type {LOSS_TYPE!r} takes one class a sample (OOD < 0), not several labels.")
+    soft = theirs.get("soft_targets", False)
+    if soft and theirs.get("class_weight") is not None:
+        raise ValueError(f"Loss type {LOSS_TYPE!r} has no class weights for soft targets.")
+    # timm's Mixup smooths the targets itself, so with soft targets timm's own losses leave it alone too.
+    ours: dict[str, Any] = {} if soft else {"label_smoothing": theirs.get("smoothing", 0.0)}
     if theirs.get("class_weight") is not None:
         ours["weight"] = torch.as_tensor(theirs["class_weight"], dtype=torch.float32)
     handled = {"loss_type", "multi_label", "soft_targets", "smoothing", "class_weight"}

@@ -72,7 +72,7 @@ def ood_published() -> tuple[PublishedSpec, ...]:
 
 @hookimpl
 def ood_commands() -> tuple[CommandSpec, ...]:
-    """Offer the commands that measure published values."""
+    """Offer to measure published values, to fine-tune, and to score images."""
     return (
         CommandSpec(
             name="reproduce",
@@ -88,6 +88,18 @@ def ood_commands() -> tuple[CommandSpec, ...]:
             requires=("numpy", "PIL", "pydantic", "safetensors"),
             extra=_EXTRA,
         ),
+        _applied("finetune", "Fine-tune any backbone with the energy-regularised loss on your images."),
+        _applied("score", "Say which images of a folder are out-of-distribution for a network."),
+    )
+
+
+def _applied(name: str, summary: str) -> CommandSpec:
+    return CommandSpec(
+        name=name,
+        target=f"energy_plugin_bench.apply.{name}:configure",
+        summary=summary,
+        requires=("numpy", "PIL", "rich", "safetensors"),
+        extra=_EXTRA,
     )
 
 

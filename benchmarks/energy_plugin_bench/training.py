@@ -37,6 +37,16 @@ class Schedule:
     momentum: float = 0.9
     weight_decay: float = 5e-4
 
+    def optimiser(self, network: nn.Module) -> torch.optim.SGD:
+        """The optimiser of all parameters of a network, at the first learning rate."""
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=True,
+        )
+
     def lr_at(self, step: int) -> float:
         """Learning rate of update `step`, counted from 0."""
         if self.final_lr is None:
@@ -95,13 +105,7 @@ def finetune(
     Returns:
         The loss of each step, before its update.
     """
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=schedule.lr,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        nesterov=True,
-    )
+    optimiser = schedule.optimiser(network)
     network.train()
     losses: list[float] = []
     for step in range(schedule.steps):

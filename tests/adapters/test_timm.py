@@ -24,7 +24,10 @@ def registered() -> Iterator[None]:
 
 
 def test_contracts(registered: None) -> None:
-    assert [record.name for record in check_plugin("energy_plugin_timm")] == ["timm"]
+    assert [record.name for record in check_plugin("energy_plugin_timm")] == [
+        "timm",
+        "timm",
+    ]  # backbones, host
     check_loss(lambda: losses.create_classification_loss("energy_regularized"), tasks=("classification",))
 
 
@@ -76,8 +79,8 @@ def test_timms_arguments_are_translated(registered: None) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"multi_label": True}, "neither multi-label nor soft targets"),
-        ({"soft_targets": True}, "switch Mixup and CutMix off"),
+        ({"multi_label": True}, "not several labels"),
+        ({"soft_targets": True, "class_weight": [1.0]}, "no class weights for soft targets"),
         ({"poly_epsilon": 1.0, "bce_sum": True}, "no use for bce_sum, poly_epsilon"),
     ],
 )

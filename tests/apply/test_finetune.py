@@ -1,0 +1,225 @@
+"""`energy-plugin finetune`, from the command line to the files; broken off, resumed to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from energy_plugin.cli import main
+from energy_plugin_bench.apply import checkpoint, finetuning
+from energy_plugin_bench.apply.finetune import settings_of
+
+BACKBONE = ["--backbone", "outlier_exposure_convnet", "--option", "classes=3"]
+
+
+def arguments(folder, out, *more):
+    return [
+        "finetune", *BACKBONE, "--data-root", str(folder), "--id", "known.npz", "--outliers", "outliers.npz",
+        "--id-test", "known_test.npz", "--ood-test", "noise=outliers_test.npz", "--out", str(out), "--quiet",
+        "--epochs", "6", "--batch-id", "16", "--batch-ood", "12", "--lr", "0.05", "--margins=-3,-1",
+        "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def finished(archives, capsys):
+    """A run that nothing interrupted."""
+    assert main(arguments(archives, archives / "whole", "--json")) == 0
+    return archives, json.loads(capsys.readouterr().out)
+
+
+def test_it_measures_trains_saves_and_measures_again(finished, capsys):
+    folder, result = finished
+    assert result == json.loads((folder / "whole" / "result.json").read_text())
+    assert result["after"]["accuracy"] > result["before"]["accuracy"]
+    assert set(result["after"]["outliers"]["noise"]) == {"auroc", "fpr95", "images"}
+    assert result["steps"] == 24
+    rows = [json.loads(line) for line in (folder / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 25))
+    assert rows[0]["lr"] == pytest.approx(0.05)
+    tensors, told = checkpoint.load(folder / "whole" / "model.safetensors")
+    assert told["backbone"] == "outlier_exposure_convnet"
+    assert told["options"] == {"classes": 3}
+    assert told["data"]["input_size"] == [1, 28, 28]
+    assert len(tensors) == 8
+
+
+def test_what_it_wrote_is_a_backbone(finished, capsys):
+    folder, result = finished
+    more = arguments(folder, folder / "second", "--json")
+    more[more.index("--backbone") + 1] = str(folder / "whole" / "model.safetensors")
+    assert main(more) == 0
+    assert json.loads(capsys.readouterr().out)["before"] == result["after"]
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def test_broken_off_and_resumed_it_comes_to_the_same_weights_log_and_figures(finished, monkeypatch, capsys):
+    folder, result = finished
+    saved = checkpoint.save_file
+
+    def until_step_10(path, tensors, told):
+        saved(path, tensors, told)
+        if told.get("step") == 10:
+            raise BrokenOffError
+
+    monkeypatch.setattr(finetuning.checkpoint, "save_file", until_step_10)
+    with pytest.raises(BrokenOffError):
+        main(arguments(folder, folder / "broken", "--checkpoint-every", "5"))
+    monkeypatch.undo()
+    with (folder / "broken" / "log.jsonl").open("a") as file:
+        file.write('{"step": 11, "loss": 1.0, "lr": 0.0}\n{"step": 12, "lo')  # steps that no checkpoint holds
+    assert main(arguments(folder, folder / "broken", "--checkpoint-every", "5", "--resume", "--json")) == 0
+    again = json.loads(capsys.readouterr().out)
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (folder / "broken" / name).read_bytes() == (folder / "whole" / name).read_bytes(), name
+    assert {k: again[k] for k in ("before", "after", "margins")} == {
+        k: result[k] for k in ("before", "after", "margins")
+    }
+
+
+@pytest.mark.long
+def test_killed_at_any_moment_and_resumed_it_comes_to_the_same_weights(finished):
+    folder, _ = finished
+    command = [sys.executable, "-m", "energy_plugin.cli"]
+    command += arguments(folder, folder / "killed", "--checkpoint-every", "3", "--resume")
+    path, kills = folder / "killed" / "checkpoint.safetensors", 0
+    for pause in (0.0, 0.02, 0.05):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process = subprocess.Popen(
+            command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        )
+        while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+            time.sleep(0.002)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills
+    subprocess.run(command, check=True)
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes(), name
+
+
+def test_a_checkpoint_is_neither_overwritten_nor_mistaken_for_another_runs(finished, capsys):
+    folder, _ = finished
+    before = (folder / "whole" / "checkpoint.safetensors").read_bytes()
+    assert main(arguments(folder, folder / "whole")) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(arguments(folder, folder / "whole", "--resume", "--seed", "1")) == 2
+    assert "seed: 0 there, 1 now" in capsys.readouterr().err
+    assert (folder / "whole" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_margins_are_measured_by_default_and_refused_where_the_network_cannot_tell(archives, capsys):
+    untrained = [a for a in arguments(archives, archives / "out") if not a.startswith("--margins")]
+    code = main([*untrained, "--seed", "0"])
+    told = capsys.readouterr()
+    if code == 2:
+        assert "outliers the higher mean" in told.err.replace("\n", " ")
+    else:
+        assert json.loads((archives / "out" / "result.json").read_text())["margins"]["measured"]
+
+
+def test_without_outliers_it_trains_a_classifier(archives, capsys):
+    plain = arguments(archives, archives / "plain", "--epochs", "12", "--lr", "0.05", "--json")
+    place = plain.index("--outliers")
+    assert main(plain[:place] + plain[place + 2 :]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["after"]["accuracy"] > 0.9
+    assert "alpha=0.0" in result["loss"]
+
+
+def test_a_part_is_held_out_where_there_is_no_test_source(photos, archives, capsys):
+    command = [
+        "finetune",
+        *BACKBONE,
+        "--id",
+        str(photos),
+        "--outliers",
+        str(archives / "outliers.npz"),
+        "--quiet",
+    ]
+    command += [
+        "--epochs",
+        "1",
+        "--margins=-3,-1",
+        "--out",
+        str(archives / "o"),
+        "--hold-out",
+        "0.2",
+        "--json",
+    ]
+    command += ["--input-size", "1,28,28"]
+    assert main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["before"]["images"] == 3
+    assert result["before"]["outliers"]["held-out outliers"]["images"] == 6
+    assert checkpoint.load(archives / "o" / "model.safetensors")[1]["classes"] == ["across", "down", "square"]
+
+
+def test_images_that_cannot_be_read_are_named_in_the_result(archives, broken, capsys):
+    command = arguments(archives, archives / "out", "--json")
+    command[command.index("--outliers") + 1] = str(broken)
+    assert main(command) == 0
+    told = capsys.readouterr()
+    unreadable = json.loads(told.out)["unreadable"]
+    assert "left out, cannot be read: cut.png" in told.err
+    assert "warning: margins (-3, -1) are far off" in told.err
+    assert set(unreadable) == {"cut.png", "empty.jpg", "text.jpeg", "flipped.png", "deep.png", "floats.tif"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--option", "classes=2"], "classes=3|num_classes=3"),
+        (["--weights", "nowhere.pt"], "nowhere.pt"),
+        (["--preset", "liu2020-cifar1"], "liu2020-cifar10"),
+        (["--preset", "pebal"], "segmentation"),
+        (["--margins", "low,high"], "--margins=-11,-7"),
+        (["--margins=-1,-3"], "must be below margin_out"),
+        (["--id", "nothing.npz"], "nothing.npz"),
+        (["--backbone", "outlier_exposure_convnets"], "Did you mean"),
+        (["--convention", "energy_oood"], "energy_ood"),
+        (["--lr", "1e20"], "diverged"),
+    ],
+)
+def test_what_does_not_fit_is_said_without_a_traceback(archives, capsys, more, words):
+    code = main(arguments(archives, archives / "out", *more))
+    assert code == (3 if words == "diverged" else 2)
+    assert re.search(words, capsys.readouterr().err)
+
+
+def test_what_the_user_does_not_say_comes_from_the_preset(archives):
+    import argparse
+
+    from energy_plugin_bench.apply.finetune import configure
+
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    base = ["--backbone", "x", "--id", "y", "--out", "z"]
+    chosen = settings_of(parser.parse_args([*base, "--preset", "liu2020-cifar10"]))
+    published = (chosen.alpha, chosen.epochs, chosen.lr, chosen.batch_id, chosen.batch_ood)
+    assert published == (0.1, 10, 0.001, 128, 256)
+    assert chosen.margins == "measured"
+    preset = ["--preset", "liu2020-cifar10", "--margins", "published", "--epochs", "3"]
+    chosen = settings_of(parser.parse_args([*base, *preset]))
+    assert chosen.margins == (-23.0, -5.0)
+    assert chosen.epochs == 3
+
+
+def test_the_model_file_holds_the_weights_alone(finished):
+    folder, _ = finished
+    assert set(load_file(folder / "whole" / "model.safetensors")) == {
+        f"{layer}.{kind}" for layer in ("conv1", "conv2", "fc1", "fc2") for kind in ("weight", "bias")
+    }
