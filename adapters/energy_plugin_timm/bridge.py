@@ -23,6 +23,9 @@ from energy_plugin.loss import EnergyRegularizedLoss
 from energy_plugin.registration import Registration, attribute
 from energy_plugin_timm.mixing import SoftTargetEnergyLoss
 
+if not hasattr(timm.loss, "create_classification_loss"):
+    raise ImportError("timm makes losses by name from version 1.0.31 on")  # told with the installed version
+
 LOSS_TYPE = "energy_regularized"
 _PLACES = (
     timm.loss,

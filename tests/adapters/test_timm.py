@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from energy_plugin import EnergyRegularizedLoss, register
+from energy_plugin.errors import HostMissingError
 from energy_plugin.testing import check_host, check_loss, check_plugin
 
 timm = pytest.importorskip("timm", reason="the extra [timm] is not installed")
@@ -36,6 +38,15 @@ def test_no_trace_is_left() -> None:
     assert "energy_regularized" not in losses.LOSS_TYPES
     with pytest.raises(ValueError, match="Unknown loss type 'energy_regularized'"):
         losses.create_classification_loss("energy_regularized")
+
+
+def test_a_timm_without_losses_by_name_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "energy_plugin_timm.bridge", raising=False)
+    monkeypatch.delattr(losses, "create_classification_loss")
+    with pytest.raises(HostMissingError) as caught:
+        register("timm")
+    for part in ("from version 1.0.31 on", f"installed: timm {timm.__version__}", "'energy-plugin[timm]'"):
+        assert part in str(caught.value)
 
 
 def test_the_name_is_known_wherever_one_looks(registered: None) -> None:
