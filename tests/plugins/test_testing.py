@@ -99,7 +99,7 @@ def loss_with(change: Callable[[Tensor, Tensor, Tensor], Tensor], **options: Any
 
 
 def overwrite(value: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    targets.clamp_(min=0)
+    targets.data.clamp_(min=0)  # past the eyes of autograd, which would raise in backward
     return value
 
 
