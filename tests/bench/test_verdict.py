@@ -39,6 +39,7 @@ def test_rounding_takes_exactly_half_a_digit():
     assert judged(8.275, allowed) == "reproduced"
     assert judged(8.265, allowed) == "reproduced"
     assert judged(8.2751, allowed) == "differs"
+    assert judged(8.2649, allowed) == "differs"
 
 
 def test_other_devices_add_what_they_move():
