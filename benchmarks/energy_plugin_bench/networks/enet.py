@@ -89,7 +89,7 @@ class Downsampling(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, before, H, W) to (N, after, H / 2, W / 2) and the places of the maxima."""
-        pooled, places = functional.max_pool2d_with_indices(x, 2)
+        pooled, places = functional.max_pool2d_with_indices(x, (2, 2))
         padded = functional.pad(pooled, (0, 0, 0, 0, 0, self.extra))
         branch = self.ext_conv3(self.ext_conv2(self.ext_conv1(x)))
         return self.out_activation(padded + branch), places
@@ -109,7 +109,7 @@ class Upsampling(nn.Module):
 
     def forward(self, x: Tensor, places: Tensor, size: torch.Size) -> Tensor:
         """Map (N, before, h, w) to (N, after, H, W), the size before the matching pooling."""
-        main = functional.max_unpool2d(self.main_conv1(x), places, 2, output_size=list(size[2:]))
+        main = functional.max_unpool2d(self.main_conv1(x), places, (2, 2), output_size=list(size[2:]))
         branch = self.ext_tconv1(self.ext_conv1(x), output_size=size[2:])
         branch = self.ext_conv2(functional.relu(self.ext_tconv1_bnorm(branch)))
         return functional.relu(main + branch)
