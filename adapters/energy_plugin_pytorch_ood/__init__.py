@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from energy_plugin.hookspecs import hookimpl
-from energy_plugin.records import HostSpec
+from energy_plugin.records import DatasetSpec, HostSpec
+from energy_plugin_pytorch_ood.catalogue import CLASSIFICATION, SEGMENTATION
+
+_EXTRA = "energy-plugin[pytorch-ood]"
 
 
 @hookimpl
@@ -14,7 +17,27 @@ def ood_hosts() -> tuple[HostSpec, ...]:
             name="pytorch_ood",
             target="energy_plugin_pytorch_ood.bridge:register",
             requires=("pytorch_ood",),
-            extra="energy-plugin[pytorch-ood]",
+            extra=_EXTRA,
             summary="Adds pytorch_ood.loss.EnergyPluginLoss and pytorch_ood.detector.EnergyPluginDetector.",
         ),
+    )
+
+
+@hookimpl
+def ood_datasets() -> tuple[DatasetSpec, ...]:
+    """Offer every data set of pytorch-ood, masks and labels in our convention."""
+    kinds = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION}
+    return tuple(
+        DatasetSpec(
+            name=f"pytorch_ood/{name}",
+            target=f"energy_plugin_pytorch_ood.datasets:{name}",
+            tasks=(task,),
+            ood="negative",
+            void=(-100,) if task == "segmentation" else (),
+            requires=("pytorch_ood",),
+            extra=_EXTRA,
+            summary=f"pytorch-ood's {name}.",
+        )
+        for task, names in kinds.items()
+        for name in names
     )
