@@ -5,6 +5,7 @@ outcomes["energy"].figures["fishyscapes-server"].aupr_out
 """
 
 from energy_plugin.segmentation.evaluation import Evaluation, Seen, evaluate
+from energy_plugin.segmentation.masks import translate_masks
 from energy_plugin.segmentation.outcomes import Figures, ImageFigures, Outcome
 from energy_plugin.segmentation.scores import (
     SCORES,
@@ -33,4 +34,5 @@ __all__ = [
     "max_logit",
     "msp",
     "scorers",
+    "translate_masks",
 ]
