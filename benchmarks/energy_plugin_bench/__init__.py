@@ -10,18 +10,34 @@ from energy_plugin import hookimpl
 from energy_plugin.records import BackboneSpec, CommandSpec, DatasetSpec, DetectorSpec, PublishedSpec
 
 CLASSIFICATION = ("classification",)
+SEGMENTATION = ("segmentation",)
 _EXTRA = "energy-plugin[bench]"
 
 
 @hookimpl
 def ood_detectors() -> tuple[DetectorSpec, ...]:
-    """Offer the score that published rows compare with."""
+    """Offer the scores that published rows compare with."""
     return (
         DetectorSpec(
             name="msp",
             target="energy_plugin_bench.detectors:MaxSoftmax",
             higher_is="ood",
             summary="Negative maximum softmax probability (ICLR 2017).",
+        ),
+        DetectorSpec(
+            name="max_logit",
+            target="energy_plugin_bench.detectors:MaxLogit",
+            summary="Negative maximum logit (ICML 2022).",
+        ),
+        DetectorSpec(
+            name="max_entropy",
+            target="energy_plugin_bench.detectors:MaxEntropy",
+            summary="Entropy of the softmax, in [0, 1].",
+        ),
+        DetectorSpec(
+            name="void_probability",
+            target="energy_plugin_bench.detectors:VoidProbability",
+            summary="Softmax probability of the last output, of networks trained with a void class.",
         ),
     )
 
@@ -36,6 +52,12 @@ def ood_backbones() -> tuple[BackboneSpec, ...]:
             "outlier_exposure_convnet",
             "convnet:OutlierExposureConvNet",
             "The small ConvNet of the Outlier Exposure study's MNIST part (ICLR 2019).",
+        ),
+        BackboneSpec(
+            name="enet",
+            target="energy_plugin_bench.networks.enet:ENet",
+            tasks=SEGMENTATION,
+            summary="ENet for segmentation (arXiv 1606.02147).",
         ),
     )
 
@@ -52,6 +74,13 @@ def ood_datasets() -> tuple[DatasetSpec, ...]:
         _images("cifar10_test", "CIFAR-10 test, 10,000 images; needs a data root."),
         _images("gaussian_noise", "Normal noise clipped to [0, 1]; generated."),
         _images("bernoulli_noise", "Zeros and ones with equal chance; generated."),
+        _pairs("image_mask_folders", "folders", "Images of one folder with the masks of another."),
+        _pairs("image_mask_archive", "archive", "Images and masks of a zip archive."),
+        _pairs("image_mask_list", "listed", "Images and masks that a text file lists."),
+        _pairs("image_mask_arrays", "Arrays", "Images and masks of an npz archive."),
+        _local("image_folder", "image_folder", "Images of a folder, one class a subfolder or none."),
+        _local("image_list", "image_list", "Images and labels that a text file lists."),
+        _local("image_arrays", "Arrays", "Images and labels of an npz archive."),
     )
 
 
@@ -79,6 +108,14 @@ def ood_commands() -> tuple[CommandSpec, ...]:
             target="energy_plugin_bench.command:configure",
             summary="Measure published values again: each is reproduced, differs, or is not run and why.",
             requires=("numpy", "PIL", "pydantic", "rich", "safetensors"),
+            extra=_EXTRA,
+        ),
+        CommandSpec(
+            name="evaluate",
+            target="energy_plugin_bench.segmentation.command:configure",
+            tasks=SEGMENTATION,
+            summary="Evaluate anomaly segmentation on a folder of images and one of masks.",
+            requires=("numpy", "PIL", "safetensors"),
             extra=_EXTRA,
         ),
         CommandSpec(
@@ -115,5 +152,28 @@ def _images(name: str, summary: str) -> DatasetSpec:
         tasks=CLASSIFICATION,
         summary=summary,
         requires=("numpy", "pydantic"),
+        extra=_EXTRA,
+    )
+
+
+def _pairs(name: str, target: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        target=f"energy_plugin_bench.segmentation.pairs:{target}",
+        tasks=SEGMENTATION,
+        void=(-100,),
+        summary=summary,
+        requires=("numpy", "PIL"),
+        extra=_EXTRA,
+    )
+
+
+def _local(name: str, target: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        target=f"energy_plugin_bench.local:{target}",
+        tasks=CLASSIFICATION,
+        summary=summary,
+        requires=("numpy", "PIL"),
         extra=_EXTRA,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from energy_plugin.segmentation import max_entropy, max_logit
+
 
 class MaxSoftmax:
     """Maximum softmax probability (Hendrycks and Gimpel, ICLR 2017), as an outlier score: its negative."""
@@ -16,3 +18,29 @@ class MaxSoftmax:
             logits: (N, C, ...), classes in dimension 1, floating point.
         """
         return -torch.softmax(logits, dim=1).amax(dim=1)
+
+
+class MaxLogit:
+    """Maximum logit (Hendrycks et al., ICML 2022), as an outlier score: its negative."""
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Outlier scores (N, ...) of logits (N, C, ...)."""
+        return max_logit(logits)
+
+
+class MaxEntropy:
+    """Entropy of the softmax, in [0, 1]."""
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Outlier scores (N, ...) of logits (N, C, ...)."""
+        return max_entropy(logits)
+
+
+class VoidProbability:
+    """Softmax probability of the last output, of networks trained with a void class."""
+
+    all_outputs = True
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Outlier scores (N, ...) in [0, 1] of logits (N, C, ...)."""
+        return torch.softmax(logits, dim=1).select(1, -1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from energy_plugin.manager import PluginManager
 from energy_plugin.outputs import logits_of
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
-from energy_plugin_bench.imagesets import Array, ImageSet
+from energy_plugin_bench.imagesets import Array
 from energy_plugin_bench.recipe import Network, Recipe
 from energy_plugin_bench.threads import one_thread
 from energy_plugin_bench.transforms import apply, as_batch
@@ -92,8 +92,8 @@ class Passes:
 
     def compute(self, recipe: Recipe, network: str, name: str, *, every: int = 1) -> Logits:
         """Send the images through the network, or every so-manyth of them."""
-        images = self._images(recipe, name)
-        model = self._model(recipe.networks[network])
+        images = self.images(recipe, name)
+        model = self.model(recipe.networks[network])
         tensor = forward(
             model,
             apply(images.images[::every], recipe.inputs[name].transform),
@@ -115,15 +115,16 @@ class Passes:
         tensors = load_file(self.assets.carried / path)
         return Logits(tensors["logits"], tensors["labels"].long(), "carried logits")
 
-    def _images(self, recipe: Recipe, name: str) -> ImageSet:
+    def images(self, recipe: Recipe, name: str) -> Any:
+        """Return the data set of an input."""
         chosen = recipe.inputs[name]
         options = dict(chosen.options)
         if chosen.asset:
             options["path"] = self.assets.find(chosen.asset)
-        images: ImageSet = self.manager.get("dataset", chosen.dataset).load()(**options)
-        return images
+        return self.manager.get("dataset", chosen.dataset).load()(**options)
 
-    def _model(self, chosen: Network) -> nn.Module:
+    def model(self, chosen: Network) -> nn.Module:
+        """Return a network with its weights, in evaluation mode."""
         weights = self.assets.find(chosen.weights) if chosen.weights else None
         model: nn.Module = self.manager.get("backbone", chosen.backbone).load()(**chosen.options)
         if weights is not None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from energy_plugin_bench.rows import ERROR_DETECTION, Count, Number, Strict, Text, check
+from energy_plugin_bench.rows import WITHIN, Count, Number, Strict, Text, check
 
 Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
 
@@ -55,6 +55,8 @@ class Network(Strict):
         rounding: How far another device moves a logit, relative to it: the spread of the largest logit when
             convolutions round their operands to TF32 (10-bit mantissas, PyTorch's default on GPUs), as
             measured.
+        classes: How many of its outputs are classes, for segmentation networks with further ones (void); 0:
+            all.
         slow: It takes minutes on two cores, so its logits are carried.
         missing: Why the network cannot be run.
     """
@@ -65,6 +67,7 @@ class Network(Strict):
     mean: tuple[Number, ...] = ()
     std: tuple[Number, ...] = ()
     rounding: Annotated[Number, Field(ge=0)] = 0.0
+    classes: Annotated[int, Field(strict=True, ge=0)] = 0
     slow: bool = False
     missing: str = ""
 
@@ -135,6 +138,8 @@ class Protocol(Strict):
         errors: How many standard errors a figure may lie from the published one, beside its rounding.
         devices: How many other devices are played, see `energy_plugin_bench.measure.on_another_device`: a
             figure may lie as far from the published one as theirs lie from ours.
+        allowance: Of segmentation: how far a figure moves on other builds of the libraries, a fraction, as
+            measured.
         reason: Why the tolerance is what it is.
     """
 
@@ -146,6 +151,7 @@ class Protocol(Strict):
     seed: int = 0
     errors: Number = 0.0
     devices: Annotated[int, Field(strict=True, ge=0)] = 0
+    allowance: Annotated[Number, Field(ge=0)] = 0.0
     reason: Text
 
     @model_validator(mode="after")
@@ -231,7 +237,7 @@ class Recipe(Strict):
         if chosen is None:
             return (f"the recipe does not know the network {network!r}",)
         reasons = [chosen.missing]
-        names = [name for name in (id_set, ood_set) if name is not None and name != ERROR_DETECTION]
+        names = [name for name in (id_set, ood_set) if name is not None and name not in WITHIN]
         reasons += [self._set_obstacle(name) for name in names]
         return tuple(dict.fromkeys(reason for reason in reasons if reason))
 
@@ -243,7 +249,7 @@ class Recipe(Strict):
 
     def needs(self, id_set: str, ood_set: str | None) -> tuple[str, ...]:
         """Names of the inputs that two sets take."""
-        names = [name for name in (id_set, ood_set) if name is not None and name != ERROR_DETECTION]
+        names = [name for name in (id_set, ood_set) if name is not None and name not in WITHIN]
         return tuple(dict.fromkeys(self.input_of(name) for name in names))
 
 

@@ -27,6 +27,10 @@ METRICS = {
 CLASSIFICATION_METRICS = ("error_rate", "accuracy")
 ERROR_DETECTION = "error_detection"
 """As an OOD set: the wrongly classified images of the ID set, against the rightly classified ones."""
+ANOMALOUS_PIXELS = "anomalous_pixels"
+"""As an OOD set: the anomalous pixels of the ID set's images, against their known ones."""
+WITHIN = (ERROR_DETECTION, ANOMALOUS_PIXELS)
+"""OOD sets that lie within the ID set."""
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -65,7 +69,8 @@ class PublishedValue(Strict):
         id: Stable name, unique over all sources; it never changes.
         place: Where the figure was read: file and line, table, or page.
         id_set: In-distribution set.
-        ood_set: OOD set; `error_detection` for wrong against right images; None for classification metrics.
+        ood_set: OOD set; `error_detection` for wrong against right images,
+            `anomalous_pixels` for the pixels of the ID set's images; None for classification metrics.
         network: Network and weights, by the recipe's name.
         method: Detector that scored, `argmax` for classification metrics, or `unknown`.
         metric: A key of `METRICS`.

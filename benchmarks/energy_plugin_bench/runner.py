@@ -21,7 +21,14 @@ from energy_plugin_bench.measure import (
 from energy_plugin_bench.passes import Logits, Passes, Progress, quiet
 from energy_plugin_bench.recipe import Extra, Network, Protocol, Recipe, Set
 from energy_plugin_bench.registry import Registry
-from energy_plugin_bench.rows import CLASSIFICATION_METRICS, ERROR_DETECTION, PublishedValue, Source
+from energy_plugin_bench.rows import (
+    ANOMALOUS_PIXELS,
+    CLASSIFICATION_METRICS,
+    ERROR_DETECTION,
+    PublishedValue,
+    Source,
+)
+from energy_plugin_bench.segmentation.measure import pixel_figures
 from energy_plugin_bench.verdict import ALSO, Question, Verdict, judged, tolerance
 
 
@@ -86,7 +93,8 @@ class Runner:
         """Measure what nobody published, where that can be done and its id is chosen; in percent."""
         recipe = self.registry.recipes.get(source)
         for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in _questions(e)):
-            name = f"measured_{asked.network}_{asked.ood_set}_{asked.method}_{asked.metric}"
+            of = asked.id_set if asked.ood_set == ANOMALOUS_PIXELS else asked.ood_set
+            name = f"measured_{asked.network}_{of}_{asked.method}_{asked.metric}"
             if recipe is None or not chosen(name) or self.obstacles(source, asked):
                 continue
             figure, origin = self._figure(recipe, asked)
@@ -119,6 +127,8 @@ class Runner:
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""
+        if asked.ood_set == ANOMALOUS_PIXELS:
+            return self._pixels(recipe, asked), "images"
         known = self._taken(recipe, asked.network, asked.id_set)
         if asked.metric in CLASSIFICATION_METRICS:
             share = float(is_wrong(known.logits, known.labels).double().mean())
@@ -135,6 +145,19 @@ class Runner:
                 asked, protocol, known, other, recipe.networks[asked.network]
             )
         return self._measured[key][asked.metric], " and ".join(dict.fromkeys((known.origin, other.origin)))
+
+    def _pixels(self, recipe: Recipe, asked: Question) -> Figure:
+        """Measure a figure of pixels, together with all others that are asked of the same pass."""
+        key = (recipe.source, asked.network, asked.id_set, ANOMALOUS_PIXELS)
+        if key not in self._measured:
+            together = [
+                other
+                for other in questions(self.registry, recipe.source)
+                if (other.network, other.id_set) == (asked.network, asked.id_set)
+            ]
+            self._measured[key] = pixel_figures(self.passes, recipe, together)
+        found = self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
+        return replace(found, device=_protocol(recipe, asked).allowance)
 
     def _all_figures(
         self, asked: Question, protocol: Protocol, known: Logits, other: Logits, network: Network

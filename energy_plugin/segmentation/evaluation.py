@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ from energy_plugin.segmentation.outcomes import BINS, EXACT_UP_TO, Outcome, Tall
 from energy_plugin.segmentation.scoring import Detectors, Scorer, logits_for, scorers
 
 FISHYSCAPES = "fishyscapes-server"
+
+
+class Indexed(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,7 @@ class Evaluation:
 
 
 def evaluate(
-    data: Iterable[Any],
+    data: Iterable[Any] | Indexed,
     detectors: Detectors | Any,
     *,
     network: Any = None,
@@ -289,7 +297,7 @@ def _timed(evaluation: Evaluation, network: Any, images: Any, key: str | int | N
     return logits
 
 
-def _batches(data: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
+def _batches(data: Iterable[Any] | Indexed) -> Iterator[tuple[Any, Tensor]]:
     """Yield images and masks with a batch dimension."""
     for item in _items(data):
         image, mask = batches.parts(item)

@@ -1,1 +1,1 @@
-"""Anomaly segmentation in the harness: images with masks from files, overlays, published rows, the command."""
+"""Anomaly segmentation in the harness: images with masks, overlays, published rows, the command."""

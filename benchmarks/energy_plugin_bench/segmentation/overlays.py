@@ -1,4 +1,4 @@
-"""Pictures of outlier maps: the image with the true anomaly's contour, and the map over it with a colour bar."""
+"""Pictures of outlier maps: the image with the anomaly outlined, and the map over it with a colour bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from energy_plugin.segmentation import Seen
 _COLOURS = "inferno"
 _CONTOUR = "#00e5ff"
 _WIDTH = 1400  # pixels of a picture
-_SHOWN = (0.01, 0.99)  # quantiles of the map where colours begin and end: single pixels would take all of them
+_BESIDE = 1.4  # inches for titles and colour bar
+# Quantiles of the labelled pixels where colours begin and end: single pixels would take all of them.
+_SHOWN = (0.01, 0.99)
 
 
 def overlay(image: Tensor, mask: Tensor, scores: Tensor, title: str = "") -> Figure:
@@ -34,11 +36,14 @@ def overlay(image: Tensor, mask: Tensor, scores: Tensor, title: str = "") -> Fig
     height, width = scores.shape
     if image.shape[-2:] != scores.shape or mask.shape != scores.shape:
         raise ValueError(
-            f"image {tuple(image.shape)}, mask {tuple(mask.shape)} and scores {tuple(scores.shape)} do not fit."
+            f"image {tuple(image.shape)}, mask {tuple(mask.shape)} and scores {tuple(scores.shape)} do not "
+            "fit."
         )
     shown = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
-    values, low, high = _coloured(scores)
-    figure = Figure(figsize=(_WIDTH / 100, _WIDTH / 100 / 2 * height / width + 0.9), dpi=100, layout="constrained")
+    values, low, high = _coloured(scores, mask != labels.VOID)
+    figure = Figure(
+        figsize=(_WIDTH / 100, _WIDTH / 100 / 2 * height / width + _BESIDE), dpi=100, layout="constrained"
+    )
     left, right = figure.subplots(1, 2)
     left.imshow(shown)
     left.set_title("image, true anomaly outlined", fontsize=10)
@@ -49,7 +54,9 @@ def overlay(image: Tensor, mask: Tensor, scores: Tensor, title: str = "") -> Fig
         _mark(axes, mask)
         axes.set_axis_off()
     bar = figure.colorbar(drawn, ax=(left, right), location="bottom", fraction=0.05, aspect=60, extend="both")
-    bar.set_label("outlier score (higher = more out-of-distribution; colours from the 1st to the 99th percentile)")
+    bar.set_label(
+        "outlier score (higher = more out-of-distribution; colours from the 1st to the 99th percentile)"
+    )
     return figure
 
 
@@ -78,10 +85,11 @@ def _mark(axes: Any, mask: Tensor) -> None:
         axes.contour(anomaly, levels=[0.5], colors=_CONTOUR, linewidths=1.2)
 
 
-def _coloured(scores: Tensor) -> tuple[Any, float, float]:
-    """Return the scores and where their colours begin and end."""
+def _coloured(scores: Tensor, labelled: Tensor) -> tuple[Any, float, float]:
+    """Return the scores and where their colours begin and end: void pixels have no say in it."""
     values = scores.detach().cpu().double()
-    finite = values[values.isfinite()].numpy()
+    chosen = labelled.cpu() if bool(labelled.any()) else torch.ones_like(values, dtype=torch.bool)
+    finite = values[chosen & values.isfinite()].numpy()
     if not finite.size:
         return torch.zeros_like(values).numpy(), 0.0, 1.0
     low, high = (float(value) for value in np.quantile(finite, _SHOWN))

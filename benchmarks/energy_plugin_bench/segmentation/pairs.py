@@ -38,8 +38,8 @@ class Pairs(Dataset[Any]):
         read: From a name to the encoded image and the encoded mask.
         codes: Label convention of the masks (`energy_plugin.labels`), by name or as a record; None: ours.
         size: (H, W) that both are brought to; the mask by the nearest pixel. None leaves them.
-        resizer: Of the image, bilinear with antialiasing: `pillow`, or `16-bit` (torch's for uint8 tensors, whose
-            weights have 16 bits: 1 to 3 % of the values differ by one grey level).
+        resizer: Of the image, bilinear with antialiasing: `pillow`, or `16-bit` (torch's for uint8 tensors,
+            whose weights have 16 bits: 1 to 3 % of the values differ by one grey level).
         transform: Joint transform of image and mask, last.
 
     Raises:
@@ -81,7 +81,9 @@ class Pairs(Dataset[Any]):
         if mask.mode not in ("L", "P", "1", "I", "I;16"):
             raise ValueError(f"the mask of {name!r} has the mode {mask.mode}; expected one channel of codes.")
         if mask.size != image.size:
-            raise ValueError(f"{name!r}: the image is {image.size}, its mask {mask.size} pixels (width, height).")
+            raise ValueError(
+                f"{name!r}: the image has {image.size} pixels, its mask {mask.size} (width, height)."
+            )
         if self.size is not None:
             mask = mask.resize(self.size[::-1], Image.Resampling.NEAREST)
         codes = torch.from_numpy(np.array(mask))
@@ -108,7 +110,7 @@ def folders(images: str | Path, masks: str | Path, *, mask_suffix: str = "", **o
 def archive(
     path: str | Path, *, images: str = "images", masks: str = "masks", mask_suffix: str = "", **options: Any
 ) -> Pairs:
-    """Return the pairs of a zip archive with a folder of images and one of masks; arguments as for `folders`."""
+    """Return the pairs of a zip archive with a folder of images and one of masks; see `folders`."""
     read = _Zip(path)
     found = [
         {str(PurePosixPath(name).relative_to(folder).with_suffix("")): name for name in read.under(folder)}
@@ -149,7 +151,7 @@ def listed(file: str | Path, root: str | Path | None = None, **options: Any) -> 
 
 
 class Arrays(Dataset[Any]):
-    """Images and masks of an npz archive: `images` (N, H, W, 3) uint8 and `masks` (N, H, W); nothing is unpickled.
+    """Images and masks of an npz archive: `images` (N, H, W, 3) uint8 and `masks` (N, H, W).
 
     Args:
         path: The archive.
@@ -163,12 +165,13 @@ class Arrays(Dataset[Any]):
         with np.load(path, allow_pickle=False) as content:
             missing = [name for name in ("images", "masks") if name not in content]
             if missing:
-                raise ValueError(f"{path} has no {' and no '.join(missing)}; it has {', '.join(content.files)}.")
+                raise ValueError(f"{path} has no {' and no '.join(missing)}: {', '.join(content.files)}.")
             self.images, self.masks = content["images"], content["masks"]
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.masks.shape != self.images.shape[:3]:
+        wrong = self.images.dtype != np.uint8 or self.images.ndim != 4
+        if wrong or self.masks.shape != self.images.shape[:3]:
             raise ValueError(
-                f"{path}: images are {self.images.dtype} {self.images.shape}, masks {self.masks.shape}; expected "
-                "uint8 (N, H, W, 3) and (N, H, W)."
+                f"{path}: images are {self.images.dtype} {self.images.shape}, masks {self.masks.shape}; "
+                "expected uint8 (N, H, W, 3) and (N, H, W)."
             )
         self.codes = codes
 
@@ -213,7 +216,9 @@ def _matched(
     missing = [name for name in images if f"{name}{suffix}" not in masks]
     if missing:
         hint = near_misses(f"{missing[0]}{suffix}", masks)
-        raise FileNotFoundError(f"{len(missing)} of {len(images)} images have no mask: {_some(missing)} {hint}")
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(images)} images have no mask: {_some(missing)} {hint}"
+        )
 
     def both(name: str) -> tuple[bytes, bytes]:
         return read(images[name]), read(masks[f"{name}{suffix}"])
