@@ -6,6 +6,7 @@ and has no weights. Heights and widths that divide by 8 pass without rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -107,10 +108,10 @@ class Upsampling(nn.Module):
         self.ext_tconv1_bnorm = nn.BatchNorm2d(inner)
         self.ext_conv2 = _block(_conv(inner, after), relu=True, final=False)
 
-    def forward(self, x: Tensor, places: Tensor, size: torch.Size) -> Tensor:
-        """Map (N, before, h, w) to (N, after, H, W), the size before the matching pooling."""
-        main = functional.max_unpool2d(self.main_conv1(x), places, (2, 2), output_size=list(size[2:]))
-        branch = self.ext_tconv1(self.ext_conv1(x), output_size=size[2:])
+    def forward(self, x: Tensor, places: Tensor, size: Sequence[int]) -> Tensor:
+        """Map (N, before, h, w) to (N, after, H, W), (H, W) the size before the matching pooling."""
+        main = functional.max_unpool2d(self.main_conv1(x), places, (2, 2), output_size=list(size))
+        branch = self.ext_tconv1(self.ext_conv1(x), output_size=list(size))
         branch = self.ext_conv2(functional.relu(self.ext_tconv1_bnorm(branch)))
         return functional.relu(main + branch)
 
@@ -163,18 +164,26 @@ class ENet(nn.Module):
             x = getattr(self, name)(x)
         return x
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees of images (N, 3, H, W) in [0, 1]: (N, 16, H / 2, W / 2)."""
-        half = self.initial_block(x)
-        quarter, half_places = self.downsample1_0(half)
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """All but the head: (N, 64, H / 4, W / 4), and where the first pooling had its maxima."""
+        half = self.initial_block(images)
+        quarter, places = self.downsample1_0(half)
         quarter = self._run(0, quarter)
         eighth, quarter_places = self.downsample2_0(quarter)
         eighth = self._run(1, eighth)
-        up = self.upsample4_0(eighth, quarter_places, quarter.shape)
-        up = self.upsample5_0(self.regular4_2(self.regular4_1(up)), half_places, half.shape)
-        return cast("Tensor", self.regular5_1(up))
+        up = self.upsample4_0(eighth, quarter_places, quarter.shape[2:])
+        return self.regular4_2(self.regular4_1(up)), places
 
-    def forward(self, x: Tensor) -> Tensor:
+    def head(self, features: Tensor, places: Tensor, size: Sequence[int]) -> Tensor:
+        """The last layers, from what `trunk` gives of images of `size` (H, W): logits (N, classes, H, W)."""
+        half = [(length + 1) // 2 for length in size]
+        logits = self.transposed_conv(self.regular5_1(self.upsample5_0(features, places, half)), list(size))
+        return cast("Tensor", logits if self.keep is None else logits[:, : self.keep])
+
+    def head_parts(self) -> nn.ModuleList:
+        """The modules of the head, to train them alone."""
+        return nn.ModuleList([self.upsample5_0, self.regular5_1, self.transposed_conv])
+
+    def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes, H, W), or the first `keep` of them, of images (N, 3, H, W) in [0, 1]."""
-        logits: Tensor = self.transposed_conv(self.features(x), output_size=x.shape[2:])
-        return logits if self.keep is None else logits[:, : self.keep]
+        return self.head(*self.trunk(images), images.shape[2:])

@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from energy_plugin import labels
-from energy_plugin.detector import EnergyDetector
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import CONVENTIONS
 from energy_plugin.segmentation import Outcome, Seen, evaluate
 from energy_plugin_bench.passes import load_weights
-from energy_plugin_bench.recipe import Network
 from energy_plugin_bench.segmentation import pairs
 from energy_plugin_bench.segmentation.measure import method
 
@@ -177,23 +175,8 @@ def _option(text: str) -> tuple[str, Any]:
 
 def _detector(manager: PluginManager, name: str, options: argparse.Namespace) -> Any:
     """Return a detector by name, over the classes."""
-    if name == "energy" and not options.classes:
-        return EnergyDetector(temperature=options.temperature)
-    chosen = method(manager, name, Network(backbone="-", classes=options.classes))
-    return chosen if name != "energy" else _Energy(options)
-
-
-class _Energy:
-    """The energy over the classes, at a temperature."""
-
-    pointwise = True
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._ours, self._classes = EnergyDetector(temperature=options.temperature), options.classes
-
-    def score(self, logits: Tensor) -> Tensor:
-        """Energies B x H x W."""
-        return self._ours.score(logits[:, : self._classes])
+    settings = {"temperature": options.temperature} if name == "energy" else {}
+    return method(manager, name, options.classes, **settings)
 
 
 def _watcher(options: argparse.Namespace, total: int) -> Callable[[Seen], None]:

@@ -46,7 +46,7 @@ def pixel_figures(passes: Passes, recipe: Recipe, asked: Iterable[Question]) -> 
     conventions = dict.fromkeys(str(question.convention) for question in questions)
     outcomes = evaluate(
         data,
-        {name: method(passes.manager, name, network) for name in methods},
+        {name: method(passes.manager, name, network.classes) for name in methods},
         network=_normalising(passes.model(network), network),
         conventions=tuple(conventions),
         exact_up_to=EXACT_UP_TO,
@@ -59,21 +59,27 @@ def pixel_figures(passes: Passes, recipe: Recipe, asked: Iterable[Question]) -> 
     }
 
 
-def method(manager: PluginManager, name: str, network: Network) -> Any:
-    """Return a plug-in's detector as a function of a network's logits, over its classes unless it wants all.
+def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) -> Any:
+    """Return a plug-in's detector as a function of a network's logits.
+
+    Args:
+        manager: Who knows detectors.
+        name: The detector's.
+        classes: How many of the outputs are classes, 0: all. It scores those, unless it wants all outputs.
+        **options: Of the detector.
 
     Raises:
         LookupError: No plug-in offers it.
     """
     spec = manager.get("detector", name)
-    detector = spec.load()()
+    detector = spec.load()(**options)
 
     def score(logits: Tensor) -> Tensor:
         return as_outlier_scores(detector.score(logits), higher_is=spec.higher_is)
 
-    if not network.classes or getattr(detector, "all_outputs", False):
+    if not classes or getattr(detector, "all_outputs", False):
         return _Pointwise(score)
-    return _Pointwise(OverClasses(score, network.classes))
+    return _Pointwise(OverClasses(score, classes))
 
 
 class _Pointwise:
