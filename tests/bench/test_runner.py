@@ -116,3 +116,18 @@ def test_the_sets_name_what_a_reader_must_know(world):
         "[inputs.nowhere]", '[sets.middle]\nnote = "chosen by eye"\n\n[inputs.nowhere]'
     )
     assert verdicts(world(recipe=recipe))["shades_auroc"].note == "chosen by eye"
+
+
+def test_other_devices_widen_the_tolerance_by_the_rounding_of_the_network(world):
+    import bench_fakes
+
+    played = bench_fakes.RECIPE.replace("draws = 20\nsize = 100\nerrors = 3.0", "devices = 3")
+    source = bench_fakes.SOURCE.replace("std = 1.0, draws = 5 }", "place = '4' }").replace(
+        'place = "4", ', ""
+    )
+    exact = verdicts(world(recipe=played, source=source))["shades_drawn"]
+    rounding = played.replace('backbone = "brightness"', 'backbone = "brightness"\nrounding = 0.05')
+    moved = verdicts(world(recipe=rounding, source=source))["shades_drawn"]
+    assert exact.tolerance.width == pytest.approx(0.005)
+    assert moved.tolerance.width > 0.05
+    assert moved.measured == exact.measured
