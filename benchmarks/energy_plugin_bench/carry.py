@@ -28,6 +28,7 @@ from energy_plugin_bench.assets import CARRIED, Assets, digest, read_manifest
 from energy_plugin_bench.atomic import replacing
 from energy_plugin_bench.passes import logits_file, made_of, needed
 from energy_plugin_bench.recipe import Recipe
+from energy_plugin_bench.rows import ANOMALOUS_PIXELS
 from energy_plugin_bench.runner import Runner, questions
 
 COMMAND = "python -m energy_plugin_bench.carry --data-root DATA"
@@ -56,11 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
 def passes(runner: Runner) -> Iterator[tuple[Recipe, str, str]]:
     """Every recipe's (network, input) whose logits are to be carried.
 
-    Those of networks that take minutes, and those that need a file which is not carried.
+    Those of networks that take minutes, and those that need a file which is not carried. Logits of pixels are
+    too many to be carried.
     """
     for source, recipe in runner.registry.recipes.items():
         found: dict[tuple[str, str], None] = {}
         for asked in questions(runner.registry, source):
+            if asked.ood_set == ANOMALOUS_PIXELS:
+                continue
             if not recipe.obstacles(asked.network, asked.id_set, asked.ood_set):
                 found |= {(asked.network, name): None for name in recipe.needs(asked.id_set, asked.ood_set)}
         for network, name in found:

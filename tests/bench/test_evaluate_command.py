@@ -85,7 +85,8 @@ def test_figures_are_those_of_the_evaluator(place, tiny, capsys):
 def test_the_table_and_the_pictures(place, tiny, capsys):
     code, shown = run(
         capsys, "images", "masks", *CODES, *NETWORK, "--map-dir", "maps", "--per-image",
-        "--convention", "pebal", "--mean", "0.5", "0.5", "0.5", "--std", "1", "1", "1", "--size", "16x20", "--temperature", "2",
+        "--convention", "pebal", "--mean", "0.5", "0.5", "0.5", "--std", "1", "1", "1",
+        "--size", "16x20", "--temperature", "2",
     )  # fmt: skip
     assert code == 0
     header, row, *rest = shown.out.splitlines()
