@@ -6,7 +6,7 @@ import torch
 from energy_plugin_bench.assets import CorruptAssetError
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 from energy_plugin_bench.networks.densenet import DenseNetBC100
-from energy_plugin_bench.networks.resnet import CifarResNet
+from energy_plugin_bench.networks.resnet import BasicBlock, CifarResNet
 from energy_plugin_bench.passes import load_weights, logits_file
 
 # Logits of the first test image, to three decimals, as they are stated with the converted weights.
@@ -59,6 +59,16 @@ def test_sizes():
     assert DenseNetBC100(8, 1).fc.in_features == 342
     assert size(CifarResNet(blocks=3)) == 269_722
     assert size(CifarResNet(blocks=9)) == 853_018
+
+
+def test_a_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
+    block = BasicBlock(2, 6, 2).eval()
+    torch.nn.init.zeros_(block.conv2.weight)
+    images = torch.arange(32.0).view(1, 2, 4, 4)
+    with torch.inference_mode():
+        out = block(images)
+    assert torch.equal(out[:, 2:4], images[:, :, ::2, ::2])
+    assert out[:, [0, 1, 4, 5]].abs().max() == 0
 
 
 def test_the_last_window_is_part_of_the_network():

@@ -31,6 +31,13 @@ def test_a_network_that_cannot_be_run_may_be_a_pattern():
     assert recipe.obstacles("dark_7", "ends", None) == ("never trained",)
 
 
+def test_a_network_of_its_own_goes_before_a_pattern():
+    (recipe,), _ = parsed(
+        ("[networks.bright]", '[networks."b*"]\nmissing = "never trained"\n\n[networks.bright]')
+    )
+    assert recipe.obstacles("bright", "ends", None) == ()
+
+
 def test_error_detection_needs_the_id_set_alone():
     (recipe,), _ = parsed()
     assert recipe.needs("ends", "error_detection") == ("ends",)
