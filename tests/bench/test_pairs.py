@@ -103,9 +103,9 @@ def one(image=PIXELS, mask=None, **options):
 def test_the_resizer_is_part_of_the_data():
     image = np.random.default_rng(1).integers(0, 256, (270, 480, 3), dtype=np.uint8)
     mask = np.zeros((270, 480), dtype=np.uint8)
-    mask[:, 240:] = 1
+    mask[:, 250:] = 255
     pillow, narrow = (
-        one(image, mask, codes="zero_one", size=(192, 384), resizer=resizer)[0]
+        one(image, mask, codes="mvtec_ad", size=(192, 384), resizer=resizer)[0]
         for resizer in ("pillow", "16-bit")
     )
     wanted = Image.fromarray(image).resize((384, 192), Image.Resampling.BILINEAR)

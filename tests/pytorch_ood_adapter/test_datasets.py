@@ -175,7 +175,7 @@ def test_pasted_objects_are_all_marked_and_void_stays_void():
     _, theirs = insert(Image.new("RGB", (60, 60)), void)
     assert (theirs[:9] == -1).all()  # what is repaired: void has become OOD
     before = Image.new("RGB", (60, 60))
-    mask = torch.where(void == 255, -100, 3)
+    mask = torch.where(void == 255, -100, 255)  # a class whose index is -1 in 8 bits
     image, ours = Pasted(insert)(before, mask)
     assert (ours[:9] == -100).all()
     assert (ours == -1).sum() > 0
