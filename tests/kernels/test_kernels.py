@@ -230,7 +230,7 @@ def test_it_trains() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(700, 60), (3000, 20), (2, 19, 40, 30)], ids=str)
+@pytest.mark.parametrize("shape", [(700, 60), (60, 700), (2, 19, 40, 30)], ids=str)
 def test_the_energy_in_bands(
     shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
