@@ -27,7 +27,7 @@ def _loss(
     logits: Tensor, targets: Tensor, weight: Tensor | None, counts: Tensor | None, plan: Plan
 ) -> tuple[Tensor, Tensor, Tensor]:
     value, lse, counts = plain(logits, targets, weight, counts, plan)
-    return value, lse, scales_on_device(plan, counts).to(lse.dtype)
+    return value, lse, scales_on_device(plan, counts, lse.dtype)
 
 
 def _gradient(
@@ -86,7 +86,7 @@ class FormulaCore:
 @functools.cache
 def compiled() -> FormulaCore:
     """Return the compiled core; it compiles at its first use, and again for shapes of another rank."""
-    return FormulaCore(functools.partial(torch.compile, fullgraph=True))
+    return FormulaCore(torch.compile)
 
 
 @functools.cache

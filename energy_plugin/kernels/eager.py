@@ -23,6 +23,7 @@ from energy_plugin.kernels.plan import Plan, Scales, scales
 BAND = 1 << 20  # logits a band of a map; below, calls cost more than the cache gives (2^16 to 2^21 tried)
 ROWS = 1 << 21  # logits a band of rows: softmax goes row by row, so this only bounds temporaries
 FEW = 32  # classes in a row below which PyTorch's softmax is slower than its parts (6 times with 10 classes)
+MANY = 512  # classes in a row from which softmax and two maxima are faster than torch.logsumexp
 
 Index = tuple[Any, ...] | None  # None: all of it
 
@@ -104,10 +105,13 @@ def energy(logits: Tensor, temperature: float) -> Tensor | None:
         wide = _at(view, part).to(dtype)
         if temperature != 1.0:
             wide = wide / temperature
-        peak, lse = wide.amax(1), _at(out, where)
-        if view.ndim == 2 and view.shape[1] >= FEW:
-            torch.sub(peak, torch.softmax(wide, 1).amax(1).log_(), out=lse)
+        lse = _at(out, where)
+        if view.ndim == 2 and view.shape[1] < MANY:
+            torch.logsumexp(wide, 1, out=lse)
+        elif view.ndim == 2:
+            torch.sub(wide.amax(1), torch.softmax(wide, 1).amax(1).log_(), out=lse)
         else:
+            peak = wide.amax(1)
             torch.add(torch.sub(wide, peak.unsqueeze(1)).exp_().sum(1).log_(), peak, out=lse)
     if not math.isfinite(out.sum().item()):
         return None

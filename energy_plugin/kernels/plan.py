@@ -32,7 +32,10 @@ class Plan(NamedTuple):
 def plain(
     logits: Tensor, targets: Tensor, weight: Tensor | None, counts: Tensor | None, plan: Plan
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss by the plain formula, with the log-sum-exp and the counts it was made of."""
+    """Return the loss by the plain formula, with the log-sum-exp and the counts it was made of.
+
+    The log-sum-exp has no gradient to give; where samples may be skipped, it is NaN for those left out.
+    """
     rows = maths.samples(
         logits,
         targets,
@@ -46,7 +49,11 @@ def plain(
         penalty = plan.alpha * maths.hinge(rows, margin_in=plan.margin_in, margin_out=plan.margin_out)
     if counts is None:
         counts = maths.counts_of(rows, weight)
-    return maths.reduce(classification, penalty, rows, counts, plan.reduction), rows.lse, counts
+    value = maths.reduce(classification, penalty, rows, counts, plan.reduction)
+    lse = rows.lse
+    if plan.nonfinite != "propagate":  # the only trace that a skipped sample leaves
+        lse = torch.where(rows.is_id | rows.is_ood, lse, torch.nan)
+    return value, lse, counts
 
 
 class Scales(NamedTuple):
@@ -77,9 +84,9 @@ def _at_least_one(count: float) -> float:
     return count if count > 0 else 1.0
 
 
-def scales_on_device(plan: Plan, counts: Tensor) -> Tensor:
-    """Return the scales as three float values where the counts are; nothing is read."""
-    numbers = counts if counts.is_floating_point() else counts.float()
+def scales_on_device(plan: Plan, counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the scales as three values where the counts are; nothing is read."""
+    numbers = counts.to(dtype)
     if plan.reduction in ("none", "sum"):
         one = torch.ones_like(numbers[0])
         return torch.stack([one, plan.alpha * one, plan.alpha * one])

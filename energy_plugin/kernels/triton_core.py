@@ -114,7 +114,7 @@ def launch_forward(
     lse = _floats(logits, *targets.shape)
     gradient = torch.empty_like(place.view) if early else None
     given = None if counts is None else counts.double()
-    scale = _floats(logits, 3) if given is None else scales_on_device(plan, given).float()
+    scale = _floats(logits, 3) if given is None else scales_on_device(plan, given, torch.float32)
     out = place.view if gradient is None else gradient
     arguments = place.arguments(out, tile)
     programs = arguments[0] * place.view.shape[0]
@@ -128,7 +128,7 @@ def launch_forward(
             WRITE=early, num_warps=_warps(tile),
         )  # fmt: skip
         if mapped:
-            scale = scales_on_device(plan, _floats(logits, 2).fill_(1.0))
+            scale = scales_on_device(plan, _floats(logits, 2).fill_(1.0), torch.float32)
         else:
             sums = partials.sum(0, dtype=torch.float64)
             triton_loss.finish_kernel[(1,)](

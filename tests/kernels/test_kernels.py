@@ -137,6 +137,21 @@ def test_second_derivatives_are_right(
     assert torch.autograd.gradgradcheck(lambda values: loss(values, targets), logits)
 
 
+@pytest.mark.parametrize("kernel", ["eager", "compile"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_float64_stays_float64(kernel: Any, reduction: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "compiled", compiled.uncompiled)
+    for shape in ((24, 10), (24, 50), (3, 7, 5, 6)):
+        logits, targets = batch(shape, torch.float64)
+        pair = [
+            EnergyRegularizedLoss(**SETTINGS, reduction=reduction, kernel=k) for k in (kernel, "reference")
+        ]
+        values = [loss(logits, targets) for loss in pair]
+        torch.testing.assert_close(*values, rtol=1e-13, atol=1e-13)
+        gradients = [torch.autograd.grad(value.sum(), logits)[0] for value in values]
+        torch.testing.assert_close(*gradients, rtol=1e-13, atol=1e-13)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "group_mean"])
 def test_the_hinge_alone_goes_the_same_way(reduction: Any) -> None:
     logits, targets = batch((24, 50))
@@ -165,7 +180,11 @@ def test_counts_of_more_than_one_batch() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("shape", [(24, 50), (2, 7, 5, 6)], ids=str)
-def test_what_is_not_finite_is_left_to_the_formula(shape: tuple[int, ...], bad: float) -> None:
+@pytest.mark.parametrize("kernel", ["eager", "compile"])
+def test_what_is_not_finite_counts_as_in_the_formula(
+    kernel: str, shape: tuple[int, ...], bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "compiled", compiled.uncompiled)
     for target in (0, -1, 255):
         logits, targets = batch(shape)
         with torch.no_grad():
@@ -175,14 +194,14 @@ def test_what_is_not_finite_is_left_to_the_formula(shape: tuple[int, ...], bad: 
         targets[0] = target
         for mode in ("propagate", "skip"):
             pair = [
-                EnergyRegularizedLoss(kernel=kernel, **SETTINGS, ignore_index=255, nonfinite=mode)
-                for kernel in ("eager", "reference")
+                EnergyRegularizedLoss(kernel=name, **SETTINGS, ignore_index=255, nonfinite=mode)
+                for name in (kernel, "reference")
             ]
             values = [loss(logits, targets) for loss in pair]
             torch.testing.assert_close(*values, equal_nan=True)
-            torch.testing.assert_close(
-                *(torch.autograd.grad(value, logits)[0] for value in values), equal_nan=True
-            )
+            if values[1].isfinite() or bad == -float("inf"):  # else no gradient means anything
+                gradients = [torch.autograd.grad(value, logits)[0] for value in values]
+                torch.testing.assert_close(*gradients)
 
 
 def test_a_gradient_that_nobody_wants_is_not_kept() -> None:
@@ -211,7 +230,7 @@ def test_it_trains() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(700, 60), (3000, 20), (2, 19, 40, 30)], ids=str)
+@pytest.mark.parametrize("shape", [(700, 60), (60, 700), (2, 19, 40, 30)], ids=str)
 def test_the_energy_in_bands(
     shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +290,7 @@ def test_scales_on_the_host_and_on_the_device_agree() -> None:
     for reduction in REDUCTIONS:
         settings = plan.Plan(0.3, -8.0, -5.0, reduction)
         for counts in ([3.0, 2.0], [0.0, 2.0], [3.0, 0.0], [0.0, 0.0], [3.0, 2.0, 1.7], [3.0, 2.0, 0.0]):
-            there = plan.scales_on_device(settings, torch.tensor(counts, dtype=torch.float64))
+            there = plan.scales_on_device(settings, torch.tensor(counts, dtype=torch.float64), torch.float64)
             assert there.tolist() == pytest.approx(list(plan.scales(settings, counts)), rel=1e-12)
 
 
