@@ -52,6 +52,11 @@ class Report:
         """Number of figures by status."""
         return Counter(verdict.status for verdict in self.verdicts)
 
+    @property
+    def unexplained(self) -> tuple[Verdict, ...]:
+        """Figures that differ, and no recipe says why."""
+        return tuple(v for v in self.verdicts if v.status == "differs" and not v.explained)
+
     def by_source(self) -> dict[str, tuple[Verdict, ...]]:
         """Verdicts of each source."""
         found: dict[str, tuple[Verdict, ...]] = {}
@@ -62,7 +67,9 @@ class Report:
     def summary(self) -> str:
         """One line of counts."""
         count = self.counts
-        known = f"{count['reproduced']} reproduced, {count['differs']} differ, {count['not run']} not run"
+        explained = count["differs"] - len(self.unexplained)
+        differ = f"{count['differs']} differ" + (f" ({explained} explained)" if explained else "")
+        known = f"{count['reproduced']} reproduced, {differ}, {count['not run']} not run"
         return f"{known}; {count['measured']} measured without a published value"
 
     def to_json(self) -> str:
@@ -91,6 +98,8 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
             console.print(_table(network, group))
         for line in _not_run(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
+        for line in _differing(verdicts):
+            console.print(Text(line, style=COLOURS["differs"]))
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
 
 
@@ -163,6 +172,20 @@ def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
         yield from (f"  {count}: {reason}" for reason, count in reasons.items())
 
 
+def _differing(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """What differs: figures that no recipe explains one by one, the others under their reason."""
+    explained: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.status != "differs":
+            continue
+        explained.setdefault(verdict.explained or "not explained", []).append(
+            f"  {verdict.id}: published {verdict.published}, measured {verdict.measured:.3f}{verdict.moved}"
+        )
+    for reason, lines in explained.items():
+        yield f"{len(lines)} differ: {reason}:"
+        yield from lines
+
+
 def to_markdown(report: Report, *, short: bool = False) -> str:
     """Counts by source, then the figures: a line for each network, set and score.
 
@@ -184,13 +207,19 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
                 "|---|---|---|---|---|---|",
             ]
             lines += [_markdown_line(row) for row in rows]
-        reasons = [] if short else list(_not_run(verdicts, everything=False))
-        lines += (
-            ["", f"**{source}**: {reasons[0]}", "", *(f"- {r.strip()}" for r in reasons[1:])]
-            if reasons
-            else []
-        )
+        for said in (_differing(verdicts), _not_run(verdicts, everything=False)):
+            lines += [] if short else _listed(source, list(said))
     return "\n".join(lines) + "\n"
+
+
+def _listed(source: str, lines: list[str]) -> Iterator[str]:
+    """Lines that stand in by two signs as a list under the line before them."""
+    for before, line in zip(["  ", *lines], lines, strict=False):
+        if line.startswith("  "):
+            yield from ([""] if not before.startswith("  ") else [])
+            yield f"- {line.strip()}"
+        else:
+            yield from ("", f"**{source}**: {line}")
 
 
 def _by_metrics(verdicts: Iterable[Verdict]) -> dict[tuple[str, ...], list[tuple[Verdict, ...]]]:

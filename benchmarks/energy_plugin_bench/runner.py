@@ -86,6 +86,8 @@ class Runner:
             draws=figure.draws,
             tolerance=allowed,
             origin=origin,
+            elsewhere=None if figure.device is None else figure.device * row.scale,
+            explained=recipe.explanation(row.id),
             note="; ".join(note for note in (row.note, ood.note) if note),
         )
 
@@ -156,8 +158,7 @@ class Runner:
                 if (other.network, other.id_set) == (asked.network, asked.id_set)
             ]
             self._measured[key] = pixel_figures(self.passes, recipe, together)
-        found = self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
-        return replace(found, device=_protocol(recipe, asked).allowance)
+        return self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
 
     def _all_figures(
         self, asked: Question, protocol: Protocol, known: Logits, other: Logits, network: Network
