@@ -1,9 +1,9 @@
 """Logits that were computed before, kept on disk under a hash of everything that they depend on.
 
 A file is a safetensors file whose header holds, as JSON, what its logits were made of and the hash of its
-content; nothing is pickled. Files appear whole or not at all, so that processes may share a folder and be killed at
-any moment. Whatever is damaged is computed anew, and said. A folder that cannot be written to costs time, never
-results.
+content; nothing is pickled. Files appear whole or not at all, so that processes may share a folder and be
+killed at any moment. Whatever is damaged is computed anew, and said. A folder that cannot be written to costs
+time, never results.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class LogitsCache:
     def __init__(self, folder: Path | None = None, say: Callable[[str], None] = to_stderr) -> None:
         self.folder = folder or home() / "logits"
         self.say = say
-        self._writable = True
+        self.writable = True
 
     def file(self, key: str, part: str = "") -> Path:
         """Where a pass, or a part of it, lies."""
@@ -88,17 +88,17 @@ class LogitsCache:
         self, key: str, logits: Tensor, labels: Tensor, made_of: Mapping[str, Any], part: str = ""
     ) -> None:
         """Keep logits (N, C) and labels (N,). If that fails it is said once, and no further is tried."""
-        if not self._writable:
+        if not self.writable:
             return
         tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
         about = {"key": key, "sha256": _digest(tensors), "made_of": _json(made_of)}
         try:
             self._put(self.file(key, part), save(tensors, about))
         except OSError as error:
-            self._writable = False
+            self.writable = False
             self.say(
-                f"logits cannot be kept in {self.folder} ({error.strerror or error}); the run goes on without. "
-                f"Free space there, or name another folder in {HOME}."
+                f"logits cannot be kept in {self.folder} ({error.strerror or error}); the run goes on "
+                f"all the same. Free space there, or name another folder in {HOME}."
             )
 
     def _put(self, file: Path, content: bytes) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from energy_plugin_bench import registry as registries
+from energy_plugin_bench.apply.processes import Process, joined
 from energy_plugin_bench.assets import DATA_ROOT, Assets
 from energy_plugin_bench.atomic import replacing
-from energy_plugin_bench.report import Report, to_markdown, to_terminal
+from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.options import add_options, said
+from energy_plugin_bench.passes import ALONE, quiet
+from energy_plugin_bench.passes import Progress as Told
+from energy_plugin_bench.registry import Registry
+from energy_plugin_bench.report import Report, environment, to_markdown, to_terminal
 from energy_plugin_bench.rows import PublishedValue, Source
 from energy_plugin_bench.runner import Runner
 from energy_plugin_bench.verdict import Verdict
@@ -43,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.add_argument(
         "--all", dest="everything", action="store_true", help="list rows that were not run, too"
     )
+    add_options(parser.add_argument_group("computing").add_argument)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
     form.add_argument(
@@ -60,18 +70,46 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def run(options: argparse.Namespace) -> int:
     """Measure the chosen rows, print them, and return the exit code."""
-    try:
-        with _output(options.output) as write:
-            report = reproduce(options)
+
+    def measure(process: Process) -> Report:
+        with output(options.output) as write:
+            report = reproduce(options, process)
             write(_text(report, "full" if options.output and options.output.suffix == ".md" else ""))
-    except (LookupError, ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error.args[0] if isinstance(error, LookupError) else error}\n")
-        return USAGE
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written.\n")
-        return INTERRUPTED
+            return report
+
+    report = guarded(options, measure)
+    if isinstance(report, int):
+        return report
     _print(report, options)
     return exit_code(report)
+
+
+def guarded(options: argparse.Namespace, measure: Callable[[Process], Report]) -> Report | int:
+    """Measure, in this process or as one of several, and say what goes wrong.
+
+    Args:
+        options: What the user said.
+        measure: Called in the first process.
+
+    Returns:
+        Its report; an exit code where something went wrong, or in the other processes.
+    """
+    try:
+        computing = Computing(**said(partial(getattr, options)))
+        with joined(computing.device) as process:
+            if process.first:
+                return measure(process)
+            _runner(options, registries.load(), process).share(())
+            return ALL_REPRODUCED
+    except (LookupError, ValueError, OSError) as error:
+        rank = os.environ.get("RANK", "0")
+        which = "" if rank == "0" else f"process {rank}: "
+        sys.stderr.write(f"error: {which}{error.args[0] if isinstance(error, LookupError) else error}\n")
+        return USAGE
+    except KeyboardInterrupt:
+        kept = "" if options.no_cache else " Logits that were computed are kept: run it again to go on."
+        sys.stderr.write(f"interrupted: nothing was written.{kept}\n")
+        return INTERRUPTED
 
 
 def exit_code(report: Report) -> int:
@@ -81,8 +119,8 @@ def exit_code(report: Report) -> int:
     return ALL_REPRODUCED if report.counts["reproduced"] else NOTHING_VERIFIED
 
 
-def reproduce(options: argparse.Namespace) -> Report:
-    """Measure the rows that the options choose, and what stands beside them.
+def reproduce(options: argparse.Namespace, process: Process = ALONE) -> Report:
+    """Measure the rows that the options choose, and what stands beside them; with the other processes.
 
     Raises:
         LookupError: An unknown source.
@@ -95,10 +133,30 @@ def reproduce(options: argparse.Namespace) -> Report:
     if not rows:
         raise ValueError(f"no published value matches {options.expression!r}; `--json` lists all ids")
     with _bar(len(rows)) as progress:
-        assets = Assets(registry.files, options.data_root)
-        runner = Runner(registry, assets, from_images=options.from_images, progress=progress.network)
+        runner = _runner(options, registry, process, progress.network)
+        if process.world > 1:
+            runner.share(rows, registries.matcher(options.expression))
         verdicts = list(_verdicts(runner, rows, options, progress))
-    return Report(tuple(verdicts), seconds=time.monotonic() - started)
+    return Report(
+        tuple(verdicts),
+        environment(runner.passes.computing, process.world),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _runner(
+    options: argparse.Namespace, registry: Registry, process: Process, progress: Told = quiet
+) -> Runner:
+    computing = Computing(**said(partial(getattr, options)))
+    return Runner(
+        registry,
+        Assets(registry.files, options.data_root),
+        from_images=options.from_images,
+        progress=progress,
+        computing=replace(computing, device=str(process.device)) if process.world > 1 else computing,
+        cache=None if options.no_cache else LogitsCache(),
+        process=process,
+    )
 
 
 def _verdicts(
@@ -141,7 +199,8 @@ def _bar(rows: int) -> Iterator[_Bar]:
         yield _Bar(bars, rows)
 
 
-def _output(path: Path | None) -> AbstractContextManager[Callable[[str], object]]:
+def output(path: Path | None) -> AbstractContextManager[Callable[[str], object]]:
+    """Open a file before anything is computed; it appears when all is done. None: write nowhere."""
     return nullcontext(lambda _: None) if path is None else _file(path)
 
 

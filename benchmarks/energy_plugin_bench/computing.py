@@ -43,7 +43,11 @@ class Computing:
             )
         if self.amp and self.amp not in AMP:
             raise ValueError(f"amp is {self.amp!r}; expected {' or '.join(AMP)}.")
-        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError as error:
+            raise ValueError(f"the device is {self.device!r}; expected cpu, cuda, cuda:1, ...") from error
+        if kind == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"the device is {self.device!r} and torch finds no GPU; use --device cpu.")
 
     @property

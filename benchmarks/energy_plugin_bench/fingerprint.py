@@ -1,8 +1,8 @@
 """What logits depend on beside the recipe: the code that makes them, and images without a listed file.
 
-The code of this package counts by the sources that numbers pass through (a hash of the whole package would throw
-away hours of passes whenever a line of a report changes), the code of other packages by all their sources and
-by their versions: an editable checkout changes without its version, a compiled library with it.
+The code of this package counts by the sources that numbers pass through (a hash of the whole package would
+throw away hours of passes whenever a line of a report changes), the code of other packages by all their
+sources and by their versions: an editable checkout changes without its version, a compiled library with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One pass of a network over a set: in chunks, each kept when it is done, shared among processes.
 
-Chunks and their batches are the same whoever computes them. So several processes give what one gives, and a pass
-that was broken off goes on to what it would have given.
+Chunks and their batches are the same whoever computes them. So several processes give what one gives, and a
+pass that was broken off goes on to what it would have given.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Pass:
         computing: Device, batches, precision.
         process: Which of the processes that share the work this is.
         cache: Where what is done is kept; None keeps nothing.
-        made_of: Gives everything that the logits depend on; None where that is not known, then nothing is kept.
+        made_of: Gives everything that the logits depend on; None where that is not known: nothing is kept.
         progress: Told how many images are done, and of how many.
     """
 
@@ -53,7 +53,7 @@ class Pass:
     progress: Callable[[int, int], None]
 
     def run(self) -> tuple[Scored, bool]:
-        """Return logits and labels, and whether they were there already; empty ones but for the first process."""
+        """Return logits and labels, for the first process alone, and whether they were there already."""
         whole = self._kept() if self.process.first else None
         if self.process.told(whole is not None):
             return whole or _nothing(), True

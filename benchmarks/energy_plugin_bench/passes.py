@@ -154,7 +154,7 @@ class Passes:
             if known.origin != "carried logits"
         ]
         excess = sum(size for _, size in held) + found.logits.nbytes - KEPT
-        for key, size in held if self.cache else ():
+        for key, size in held if self.cache and self.cache.writable else ():
             if excess <= 0:
                 return
             del self._known[key]

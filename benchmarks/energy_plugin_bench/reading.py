@@ -25,8 +25,8 @@ def batches(
     """Read and transform images, in order.
 
     Args:
-        data: Has `images` (N, H, W[, C]) and `labels` (N,) as arrays; or gives pairs of an image (PIL, array or
-            tensor) and a label by position.
+        data: Has `images` (N, H, W[, C]) and `labels` (N,) as arrays; or gives pairs of an image (PIL, array
+            or tensor) and a label by position.
         positions: Which images.
         steps: Names of transforms.
         size: Images a batch.
@@ -78,8 +78,8 @@ def _one(data: Any, position: int, steps: tuple[str, ...]) -> tuple[Tensor, int]
         image, label = data[position]
     except (OSError, EOFError, SyntaxError) as error:  # Pillow's for files that are cut off, or none
         raise CorruptAssetError(
-            f"image {position} of {len(data)} cannot be read: {error}. Put the file back; images that were done "
-            "before are kept."
+            f"image {position} of {len(data)} cannot be read: {error}. Put the file back; images that were "
+            "done before are kept."
         ) from error
     if isinstance(image, Tensor) and not steps:
         return image.float().unsqueeze(0), int(label)
@@ -92,4 +92,5 @@ def _pixels(image: Any) -> Array:
         return np.asarray(image)
     if image.dim() == 3:
         image = image.permute(1, 2, 0)
-    return image.squeeze(-1).numpy() if image.shape[-1] == 1 else image.numpy()
+    pixels: Array = (image.squeeze(-1) if image.shape[-1] == 1 else image).numpy()
+    return pixels

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.verdict import ALSO, STATUSES, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
@@ -27,11 +28,13 @@ TITLES = {
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
 
-def environment() -> dict[str, str]:
+def environment(computing: Computing | None = None, processes: int = 1) -> dict[str, str]:
     """Where figures were computed, for reports."""
+    made_on = (computing or Computing()).made_on()
     versions = {name: version(name) for name in LIBRARIES}
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    machine = {"device": "cpu", "dtype": "float32", "threads": str(torch.get_num_threads())}
+    machine = {name: str(value) for name, value in made_on.items()}
+    machine |= {"threads": str(torch.get_num_threads()), "processes": str(processes)}
     return (
         {"time": when, "python": platform.python_version(), "platform": platform.platform()}
         | versions
