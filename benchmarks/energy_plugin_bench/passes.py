@@ -59,6 +59,9 @@ class Passes:
         computing: Device, batches, precision.
         cache: Where computed logits are kept; None keeps none.
         process: Which of the processes that share the images this is.
+
+    Attributes:
+        used: SHA-256 of every file that figures came from, by path.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Passes:
         self.computing = computing or Computing()
         self.cache = cache
         self.process = process
+        self.used: dict[str, str] = {}
         self._known: dict[tuple[str, str, str], Logits] = {}
 
     def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
@@ -115,6 +119,7 @@ class Passes:
 
         Where there are several processes, all must call this; the first one gets the logits, the others none.
         """
+        self.used |= {path: self.assets.files[path].sha256 for path in needed(recipe, network, name)}
         (logits, labels), cached = Pass(
             network=recipe.networks[network],
             model=lambda: self.model(recipe.networks[network]),
@@ -170,6 +175,7 @@ class Passes:
                 f"make them anew: {entry['command']}"
             )
         verify(self.assets.carried / path, entry["sha256"], entry["size"])
+        self.used |= entry["made_of"]["files"] | {path: entry["sha256"]}
         tensors = load_file(self.assets.carried / path)
         return Logits(tensors["logits"], tensors["labels"].long(), "carried logits")
 
