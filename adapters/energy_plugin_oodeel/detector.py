@@ -10,6 +10,7 @@ from oodeel.methods.base import OODBaseDetector
 from torch import Tensor
 
 from energy_plugin.detector import EnergyDetector
+from energy_plugin.energy import widen
 
 
 class EnergyPluginDetector(OODBaseDetector):  # type: ignore[misc]  # the host has no type information
@@ -62,9 +63,8 @@ class EnergyPluginDetector(OODBaseDetector):  # type: ignore[misc]  # the host h
             _, logits = extractor.predict_tensor(inputs)
         else:
             logits = _of_head(extractor, inputs)
-            extractor._last_logits = logits  # what `score` hands back beside the scores
-        found: Tensor = logits
-        return found
+        extractor._last_logits = widen(logits)  # handed back by `score`, through NumPy: no bfloat16 there
+        return widen(logits)
 
 
 def _of_head(extractor: Any, inputs: Any) -> Tensor:
@@ -77,10 +77,4 @@ def _of_head(extractor: Any, inputs: Any) -> Tensor:
             extractor.model(torch.as_tensor(inputs).to(extractor._device))
     finally:
         handle.remove()
-    if not caught or not isinstance(caught[-1], Tensor):
-        came = type(caught[-1]).__name__ if caught else "nothing"
-        raise TypeError(
-            f"the layer {extractor.head_layer_id!r} gives {came}; expected logits as a tensor. Name "
-            "the layer of the logits with fit(model, head_layer_id=...)."
-        )
     return caught[-1].detach()

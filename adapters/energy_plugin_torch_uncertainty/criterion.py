@@ -22,7 +22,7 @@ from energy_plugin.outputs import logits_of
 def squash(scores: Tensor) -> Tensor:
     """Return scores in [0, 1], of the same order: s / (1 + |s|), moved there; float64.
 
-    Distinct float32 scores stay distinct up to 1e8; negative ones of any size do. NaN stays NaN.
+    Distinct float32 scores stay distinct from 1e-8 to 1e8 in size, negative ones to any. NaN stays NaN.
     """
     wide = scores.double()
     rest = 0.5 / (1.0 + wide.abs())  # towards 0 a float64 has digits to spare, towards 1 it has not
