@@ -16,6 +16,6 @@ def ood_hosts() -> tuple[HostSpec, ...]:
             tasks=("classification",),
             requires=("detectors",),
             extra="detectors==0.1.11",  # no extra of ours: it breaks on import beside the timm of [timm]
-            summary="Adds the method 'energy_plugin'; needs timm 1.0.15, so not beside energy-plugin[timm].",
+            summary="Adds the method 'energy_plugin' and our loss; needs timm 1.0.15, not that of [timm].",
         ),
     )

@@ -1,4 +1,4 @@
-"""The one line for detectors (edadaltocg/detectors): our score as a method by name.
+"""The one line for detectors (edadaltocg/detectors): our score and our loss by name.
 
 There a higher score means in-distribution, and a method is a plain function or a class (nothing else is
 called right). Their energy is taken over the last axis, which of a map of logits is its width.
@@ -6,14 +6,18 @@ called right). Their energy is taken over the last axis, which of a map of logit
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from detectors import trainer
 from detectors.methods import detectors_registry
 from torch import Tensor, nn
 
 from energy_plugin.detector import EnergyDetector
-from energy_plugin.registration import Registration, item
+from energy_plugin.loss import EnergyRegularizedLoss
+from energy_plugin.registration import Registration, attribute, item
 
 __all__ = ["NAME", "energy_plugin", "register"]
 
@@ -40,5 +44,22 @@ def energy_plugin(x: Tensor, model: nn.Module, temperature: float = 1.0, **_igno
 
 
 def register() -> Registration:
-    """Add the method to their registry."""
-    return Registration("detectors", [item(detectors_registry, NAME, energy_plugin)])
+    """Add the method to their registry, and `EnergyPluginLoss` to the criteria that their trainer names."""
+    criteria = _criteria(trainer.get_criterion_cls)
+    return Registration(
+        "detectors",
+        [
+            item(detectors_registry, NAME, energy_plugin),
+            attribute(trainer, "get_criterion_cls", criteria),
+        ],
+    )
+
+
+def _criteria(original: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return their lookup of criteria, names of `torch.nn`, with one more name."""
+
+    @functools.wraps(original)
+    def get_criterion_cls(criterion_name: str) -> Any:
+        return EnergyRegularizedLoss if criterion_name == "EnergyPluginLoss" else original(criterion_name)
+
+    return get_criterion_cls
