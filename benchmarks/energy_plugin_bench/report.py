@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
+from typing import Self
 
 import torch
 from rich import box
@@ -17,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.curves import Curve
 from energy_plugin_bench.verdict import ALSO, STATUSES, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
@@ -24,14 +27,17 @@ TITLES = {
     "error_rate": "error rate", "accuracy": "accuracy", "fpr95": "FPR95", "tnr95": "TNR95", "tnr99": "TNR99",
     "auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out",
 }  # fmt: skip
+SCHEMA = 2
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
 
-def environment() -> dict[str, str]:
+def environment(computing: Computing | None = None, processes: int = 1) -> dict[str, str]:
     """Where figures were computed, for reports."""
+    made_on = (computing or Computing()).made_on()
     versions = {name: version(name) for name in LIBRARIES}
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    machine = {"device": "cpu", "dtype": "float32", "threads": str(torch.get_num_threads())}
+    machine = {name: str(value) for name, value in made_on.items()}
+    machine |= {"threads": str(torch.get_num_threads()), "processes": str(processes)}
     return (
         {"time": when, "python": platform.python_version(), "platform": platform.platform()}
         | versions
@@ -41,11 +47,23 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Report:
-    """Verdicts and where they were reached."""
+    """Verdicts and where they were reached.
+
+    Attributes:
+        verdicts: One a figure.
+        environment: Versions, device, time.
+        seconds: How long it took.
+        sources: What is said of each source: title, cite, repository, kind, note.
+        curves: What lies behind the figures.
+        hashes: SHA-256 of the files that figures came from.
+    """
 
     verdicts: tuple[Verdict, ...]
     environment: Mapping[str, str] = field(default_factory=environment)
     seconds: float = 0.0
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[str]:
@@ -75,13 +93,37 @@ class Report:
     def to_json(self) -> str:
         """One JSON document."""
         document = {
-            "schema": 1,
+            "schema": SCHEMA,
             "summary": {status: self.counts[status] for status in STATUSES},
             "seconds": round(self.seconds, 1),
             "environment": dict(self.environment),
             "figures": [verdict.to_dict() for verdict in self.verdicts],
+            "sources": {name: dict(said) for name, said in self.sources.items()},
+            "curves": [curve.to_dict() for curve in self.curves],
+            "hashes": dict(self.hashes),
         }
         return json.dumps(document, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make one of what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else; says what.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or "figures" not in data:
+            raise ValueError(
+                f"expected verdicts as `energy-plugin reproduce --json` writes them (schema {SCHEMA})"
+            )
+        return cls(
+            tuple(Verdict.of(figure) for figure in data["figures"]),
+            data.get("environment", {}),
+            data.get("seconds", 0.0),
+            data.get("sources", {}),
+            tuple(Curve.of(curve) for curve in data.get("curves", ())),
+            data.get("hashes", {}),
+        )
 
 
 def to_terminal(report: Report, console: Console, *, everything: bool = False) -> None:
@@ -94,16 +136,16 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
     """
     for source, verdicts in report.by_source().items():
         console.rule(f"[bold]{source}")
-        for network, group in groupby(_run(verdicts), key=_network):
+        for network, group in groupby(in_order(verdicts), key=_network):
             console.print(_table(network, group))
-        for line in _not_run(verdicts, everything=everything):
+        for line in _notin_order(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
         for line in _differing(verdicts):
             console.print(Text(line, style=COLOURS["differs"]))
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
 
 
-def _run(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """What was run, by network and set, so that figures of one set stand together."""
     return sorted((verdict for verdict in verdicts if verdict.status != "not run"), key=_place)
 
@@ -144,7 +186,7 @@ def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
 
 
 def _score(verdict: Verdict) -> str:
-    metric = TITLES[verdict.asked.metric]
+    metric = TITLES.get(verdict.asked.metric, verdict.asked.metric)
     return metric if verdict.asked.method == "argmax" else f"{verdict.asked.method} {metric}"
 
 
@@ -160,7 +202,7 @@ def _shown(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.2f}"
 
 
-def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
+def _notin_order(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
     """How many rows each reason keeps from being run, or each row with all of its reasons."""
     skipped = [verdict for verdict in verdicts if verdict.status == "not run"]
     if everything:
@@ -199,15 +241,19 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
         lines.append(f"| {source} | {numbers} |")
     for source, verdicts in report.by_source().items():
-        shown = [verdict for verdict in _run(verdicts) if verdict.published or not short]
+        shown = [verdict for verdict in in_order(verdicts) if verdict.published or not short]
         for metrics, rows in _by_metrics(shown).items():
-            lines += ["", f"**{source}**: {' / '.join(TITLES[metric] for metric in metrics)}, percent", ""]
+            lines += [
+                "",
+                f"**{source}**: {' / '.join(TITLES.get(metric, metric) for metric in metrics)}, percent",
+                "",
+            ]
             lines += [
                 "| network | set | score | published | measured | verdict |",
                 "|---|---|---|---|---|---|",
             ]
             lines += [_markdown_line(row) for row in rows]
-        for said in (_differing(verdicts), _not_run(verdicts, everything=False)):
+        for said in (_differing(verdicts), _notin_order(verdicts, everything=False)):
             lines += [] if short else _listed(source, list(said))
     return "\n".join(lines) + "\n"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 from energy_plugin_bench.measure import Figure
 from energy_plugin_bench.recipe import Protocol, Set
@@ -110,8 +111,24 @@ class Verdict:
         data = {**vars(self), **vars(self.asked)}
         del data["asked"]
         data["published"] = float(self.published) if self.published else None
+        data["printed"] = self.published
         data["tolerance"] = vars(self.tolerance) if self.tolerance else None
         return data
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Make one of what `to_dict` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            asked = Question(**{field.name: data[field.name] for field in fields(Question)})
+            own = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+            allowed = Tolerance(**data["tolerance"]) if data["tolerance"] else None
+            return cls(**own | {"asked": asked, "tolerance": allowed, "published": data["printed"]})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a figure lacks or has too much: {error}") from error
 
 
 def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set) -> Tolerance:

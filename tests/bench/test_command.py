@@ -108,7 +108,7 @@ def test_the_output_is_written(tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(
     tmp_path, capsys, monkeypatch, name
 ):
-    monkeypatch.setattr(command, "reproduce", lambda _: pytest.fail("computed all the same"))
+    monkeypatch.setattr(command, "measured", lambda *_: pytest.fail("computed all the same"))
     assert main(["reproduce", "--output", str(tmp_path / name)]) == 2
     assert "--output" in capsys.readouterr().err
 
