@@ -1,0 +1,3 @@
+from openood.evaluation_api.evaluator import Evaluator
+
+__all__ = ["Evaluator"]

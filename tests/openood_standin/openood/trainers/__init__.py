@@ -1,0 +1,3 @@
+from openood.trainers.utils import get_trainer
+
+__all__ = ["get_trainer"]

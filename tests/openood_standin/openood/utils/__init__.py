@@ -1,0 +1,3 @@
+from openood.utils.config import Config, merge_configs
+
+__all__ = ["Config", "merge_configs"]
