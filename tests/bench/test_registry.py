@@ -31,6 +31,7 @@ def test_faults_of_several_files_come_together(tmp_path):
     )
     bench_fakes.write_world(tmp_path, source=source, recipe=recipe)
     (tmp_path / "published" / "odd.toml").write_text("[surce]\n")
+    (tmp_path / "published" / "both.toml").write_text("[source]\n[recipe]\n")
     (tmp_path / "published" / "cut.toml").write_text("[source")
     with pytest.raises(RowsError) as caught:
         registries.read([tmp_path / "published"])
@@ -38,6 +39,7 @@ def test_faults_of_several_files_come_together(tmp_path):
     assert "unknown field 'ood_sett'" in text
     assert "protocols.0.draws" in text
     assert "odd.toml: expected one of the heads source, recipe, files, not ['surce']" in text
+    assert "both.toml: expected one of the heads source, recipe, files, not ['recipe', 'source']" in text
     assert "cut.toml: not a TOML file" in text
 
 
@@ -60,6 +62,12 @@ def test_an_id_that_stands_twice_is_a_fault(tmp_path):
     bench_fakes.write_world(tmp_path, source=bench_fakes.SOURCE.replace("shades_fpr95", "shades_auroc"))
     with pytest.raises(RowsError, match="the id 'shades_auroc' stands 2 times"):
         registries.read([tmp_path / "published"])
+
+
+def test_select_takes_the_ids_that_match(registry):
+    chosen = registry.select(source="dice_issue_2", expression="svhn")
+    assert 0 < len(chosen) < 21
+    assert all("svhn" in row.id for _, row in chosen)
 
 
 def test_select_knows_sources_by_name(registry):
