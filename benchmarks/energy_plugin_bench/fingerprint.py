@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 import energy_plugin_bench
@@ -73,8 +74,12 @@ def of_weights(model: nn.Module) -> str:
     return _hash(
         part
         for name, tensor in sorted(model.state_dict().items())
-        for part in (name.encode(), _bytes(tensor.cpu().numpy()))
+        for part in (f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), _raw(tensor))
     )
+
+
+def _raw(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _bytes(array: Any) -> bytes:
