@@ -40,15 +40,16 @@ def parts(batch: Any) -> tuple[Any, Tensor | None]:
     return batch[0], None if targets is None else torch.as_tensor(targets)
 
 
-def run(model: Any, inputs: Any) -> Any:
-    """Return the network's output on inputs that are brought to the device of its first parameter.
+def run(model: Any, inputs: Any, device: torch.device | str | None = None) -> Any:
+    """Return the network's output on inputs that are brought to its device.
 
     Args:
         model: a network, or any callable. One that is spread over several devices, or that has no parameter,
             gets the inputs where they are.
         inputs: a tensor, or anything that the network takes; a mapping becomes keyword arguments.
+        device: where to bring the inputs; by default where all of the network is.
     """
-    device = device_of(model)
+    device = device_of(model) if device is None else torch.device(device)
     if isinstance(inputs, Mapping):
         return model(**{name: _moved(part, device) for name, part in inputs.items()})
     return model(_moved(inputs, device))

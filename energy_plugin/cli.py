@@ -3,13 +3,15 @@
 Results go to stdout, messages to stderr. Nothing here imports torch or a host; the command of a plug-in is
 imported when it runs or shows its help.
 
-Exit codes: 0 well, 1 problems found (`doctor`), 2 wrong usage, 3 a command cannot run here.
+Exit codes: 0 well, 1 problems found (`doctor`), 2 wrong usage, 3 a command cannot run here,
+141 nobody reads on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections import Counter
@@ -23,7 +25,7 @@ from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.records import KINDS, Record
 
 PROG = "energy-plugin"
-WELL, PROBLEMS, USAGE, CANNOT_RUN = 0, 1, 2, 3
+WELL, PROBLEMS, USAGE, CANNOT_RUN, CUT_OFF = 0, 1, 2, 3, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With 2 on wrong usage, with 0 after help (as argparse does).
     """
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
+        return CUT_OFF
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     manager = default_manager()
     parser = _parser(manager)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import benchmark_cases
 import detector_cases
 import loss_cases
 
@@ -13,11 +14,18 @@ _HEAD = """\
 # Case by case
 
 What pytorch-ood 0.4.0 does and what this package does. Every line is a test that runs both on the same
-input and holds what came out against this page (`tests/test_cases.py`, `tests/test_detector_cases.py`);
+input and holds what came out against this page (`tests/test_cases.py`, `tests/test_detector_cases.py`,
+`tests/test_benchmark_cases.py`);
 values are compared with the equations in float64. "Another value, silently" means a number that is not the
 equation's, and no word about it.
 
 The page is generated: `python tests/cases_page.py`.
+"""
+_BENCHMARK = """\
+## In `Benchmark.evaluate`
+
+pytorch-ood's `EnergyBased` and our `EnergyPluginDetector` in the unmodified benchmark; sets of images with
+masks run in the host's benchmark and in our `SegmentationBenchmark`.
 """
 
 
@@ -25,7 +33,8 @@ def text() -> str:
     """Return the whole page."""
     loss = _table(loss_cases.CASES)
     detector = _table(detector_cases.CASES)
-    return f"{_HEAD}\n## The loss\n\n{loss}\n## The detector\n\n{detector}"
+    benchmark = _table(benchmark_cases.CASES)
+    return f"{_HEAD}\n## The loss\n\n{loss}\n## The detector\n\n{detector}\n{_BENCHMARK}\n{benchmark}"
 
 
 def _table(cases: list[loss_cases.Case]) -> str:

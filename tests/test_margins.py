@@ -328,9 +328,9 @@ def test_outputs_that_plainly_hold_logits(wrap):
 @pytest.mark.parametrize(
     ("batch", "words"),
     [
-        ("text", "a batch is a str"),
-        ({"picture": ID}, r"a batch is a dict with the keys \['picture'\].*pixel_values"),
-        ([], "a batch is a list"),
+        ("text", "a batch of the loader is a str; expected a tensor"),
+        ({"picture": ID}, "unexpected keyword argument 'picture'"),  # as networks of Hugging Face take it
+        ([], "a batch of the loader is empty"),
     ],
 )
 def test_an_unknown_batch_is_refused(batch, words):

@@ -111,6 +111,13 @@ def ood_commands() -> tuple[CommandSpec, ...]:
             extra=_EXTRA,
         ),
         CommandSpec(
+            name="report",
+            target="energy_plugin_bench.report_command:configure",
+            summary="Write published against measured as one HTML file, Markdown, JSON or CSV.",
+            requires=("jinja2", "matplotlib", "numpy", "PIL", "pydantic", "rich", "safetensors"),
+            extra=_EXTRA,
+        ),
+        CommandSpec(
             name="evaluate",
             target="energy_plugin_bench.segmentation.command:configure",
             tasks=SEGMENTATION,

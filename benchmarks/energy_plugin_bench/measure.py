@@ -28,7 +28,7 @@ class Figure:
         draws: Number of draws; 0 where every image was scored once.
         drawn: OOD images a draw.
         n_ood: OOD images that there were to draw from.
-        device: How far it moved at most on the other devices that were played, a fraction.
+        device: How far it moved at most on the other devices that were played, a fraction; None without.
     """
 
     value: float
@@ -36,7 +36,7 @@ class Figure:
     draws: int = 0
     drawn: int = 0
     n_ood: int = 0
-    device: float = 0.0
+    device: float | None = None
 
 
 def outlier_scores(manager: PluginManager, method: str, logits: Tensor) -> Tensor:
@@ -102,10 +102,10 @@ def _measured(
 
 def with_devices(ours: Mapping[str, Figure], others: list[Mapping[str, Figure]]) -> dict[str, Figure]:
     """Our figures, each with how far it moves at most on other devices."""
+    if not others:
+        return dict(ours)
     return {
-        metric: replace(
-            figure, device=max((abs(o[metric].value - figure.value) for o in others), default=0.0)
-        )
+        metric: replace(figure, device=max(abs(other[metric].value - figure.value) for other in others))
         for metric, figure in ours.items()
     }
 

@@ -1,9 +1,8 @@
-"""Logits of a network for an input: computed from the images, or the carried ones that this gave before."""
+"""Logits of a network for an input: computed from the images, or those that this gave before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +13,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from energy_plugin.manager import PluginManager
-from energy_plugin.outputs import logits_of
+from energy_plugin_bench import fingerprint
+from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
-from energy_plugin_bench.imagesets import Array
+from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.onepass import Pass
 from energy_plugin_bench.recipe import Network, Recipe
-from energy_plugin_bench.threads import one_thread
-from energy_plugin_bench.transforms import apply, as_batch
 
 Progress = Callable[[str, int, int], None]
 """Told what runs, how many images are done, and of how many."""
 
-BATCH = 200
+ALONE = Process(0, 1, torch.device("cpu"))
+KEPT = 2 << 30
+"""Bytes of logits that stay in memory where a cache on disk has them too."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Logits:
     Attributes:
         logits: (N, C) float32.
         labels: (N,) int64.
-        origin: Whether they were computed from images now, or carried.
+        origin: Whether they were computed from images, now or before, or carried.
     """
 
     logits: Tensor
     labels: Tensor
-    origin: Literal["images", "carried logits"]
+    origin: Literal["images", "cached logits", "carried logits"]
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -54,15 +56,33 @@ class Passes:
         manager: Who knows networks and data sets.
         from_images: Whether images go before carried logits, where both are there.
         progress: Told how far a network is.
+        computing: Device, batches, precision.
+        cache: Where computed logits are kept; None keeps none.
+        process: Which of the processes that share the images this is.
+
+    Attributes:
+        used: SHA-256 of every file that figures came from, by path.
     """
 
     def __init__(
-        self, assets: Assets, manager: PluginManager, *, from_images: bool = False, progress: Progress = quiet
+        self,
+        assets: Assets,
+        manager: PluginManager,
+        *,
+        from_images: bool = False,
+        progress: Progress = quiet,
+        computing: Computing | None = None,
+        cache: LogitsCache | None = None,
+        process: Process = ALONE,
     ) -> None:
         self.assets = assets
         self.manager = manager
         self.from_images = from_images
         self.progress = progress
+        self.computing = computing or Computing()
+        self.cache = cache
+        self.process = process
+        self.used: dict[str, str] = {}
         self._known: dict[tuple[str, str, str], Logits] = {}
 
     def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
@@ -82,25 +102,68 @@ class Passes:
         """
         key = recipe.source, network, name
         if key not in self._known:
-            carried = logits_file(recipe, network, name) in self.assets.manifest["logits"]
-            here = all(self.assets.locate(path) for path in needed(recipe, network, name))
-            if carried and not (self.from_images and here):
-                self._known[key] = self._carried(recipe, network, name)
-            else:
-                self._known[key] = self.compute(recipe, network, name)
+            carried = self.takes_carried(recipe, network, name)
+            found = (self._carried if carried else self.compute)(recipe, network, name)
+            self._make_room(found)
+            self._known[key] = found
         return self._known[key]
 
+    def takes_carried(self, recipe: Recipe, network: str, name: str) -> bool:
+        """Whether carried logits are taken, and no image is looked at."""
+        carried = logits_file(recipe, network, name) in self.assets.manifest["logits"]
+        here = all(self.assets.locate(path) for path in needed(recipe, network, name))
+        return carried and not (self.from_images and here)
+
     def compute(self, recipe: Recipe, network: str, name: str, *, every: int = 1) -> Logits:
-        """Send the images through the network, or every so-manyth of them."""
-        images = self.images(recipe, name)
-        model = self.model(recipe.networks[network])
-        tensor = forward(
-            model,
-            apply(images.images[::every], recipe.inputs[name].transform),
-            recipe.networks[network],
-            lambda done, total: self.progress(f"{network} on {name}", done, total),
-        )
-        return Logits(tensor, torch.from_numpy(images.labels[::every]), "images")
+        """Send the images through the network, or every so-manyth of them, or find that it was done before.
+
+        Where there are several processes, all must call this; the first one gets the logits, the others none.
+        """
+        self.used |= {path: self.assets.files[path].sha256 for path in needed(recipe, network, name)}
+        (logits, labels), cached = Pass(
+            network=recipe.networks[network],
+            model=lambda: self.model(recipe.networks[network]),
+            images=lambda: self.images(recipe, name),
+            steps=recipe.inputs[name].transform,
+            every=every,
+            computing=self.computing,
+            process=self.process,
+            cache=self.cache,
+            made_of=lambda: self._made_of(recipe, network, name),
+            progress=lambda done, total: self.progress(f"{network} on {name}", done, total),
+        ).run()
+        return Logits(logits, labels, "cached logits" if cached else "images")
+
+    def _made_of(self, recipe: Recipe, network: str, name: str) -> Mapping[str, Any] | None:
+        """Everything that logits depend on, the code among it; None if the images cannot be identified.
+
+        The files are hashed before: cached logits do not hide that a file is another one than the list says.
+        """
+        for path in needed(recipe, network, name):
+            self.assets.find(path)
+        chosen, images = recipe.networks[network], recipe.inputs[name]
+        known: dict[str, Any] = made_of(recipe, network, name, self.assets)
+        if not chosen.weights:
+            known["weights"] = fingerprint.of_weights(self.model(chosen))
+        if not images.asset:
+            known["images"] = fingerprint.of_images(self.images(recipe, name))
+        records = self.manager.get("backbone", chosen.backbone), self.manager.get("dataset", images.dataset)
+        known |= {"code": fingerprint.code_version(*records), "computing": self.computing.made_on()}
+        return None if known.get("images", known) is None else known
+
+    def _make_room(self, found: Logits) -> None:
+        """Let go of the oldest logits that the cache has too."""
+        held = [
+            (key, known.logits.nbytes)
+            for key, known in self._known.items()
+            if known.origin != "carried logits"
+        ]
+        excess = sum(size for _, size in held) + found.logits.nbytes - KEPT
+        for key, size in held if self.cache and self.cache.writable else ():
+            if excess <= 0:
+                return
+            del self._known[key]
+            excess -= size
 
     def _carried(self, recipe: Recipe, network: str, name: str) -> Logits:
         path = logits_file(recipe, network, name)
@@ -112,6 +175,7 @@ class Passes:
                 f"make them anew: {entry['command']}"
             )
         verify(self.assets.carried / path, entry["sha256"], entry["size"])
+        self.used |= entry["made_of"]["files"] | {path: entry["sha256"]}
         tensors = load_file(self.assets.carried / path)
         return Logits(tensors["logits"], tensors["labels"].long(), "carried logits")
 
@@ -129,7 +193,7 @@ class Passes:
         model: nn.Module = self.manager.get("backbone", chosen.backbone).load()(**chosen.options)
         if weights is not None:
             load_weights(model, weights)
-        return model.eval()
+        return model.eval().to(self.computing.device)
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -142,20 +206,6 @@ def load_weights(model: nn.Module, file: Path) -> None:
         model.load_state_dict(load_file(file), strict=True)
     except (SafetensorError, RuntimeError) as error:
         raise CorruptAssetError(f"{file} does not fit {type(model).__name__}: {error}") from error
-
-
-def forward(model: nn.Module, images: Array, chosen: Network, told: Callable[[int, int], None]) -> Tensor:
-    """Logits (N, C) float32 of transformed images, in batches."""
-    mean = torch.tensor(chosen.mean or (0.0,)).view(-1, 1, 1)
-    std = torch.tensor(chosen.std or (1.0,)).view(-1, 1, 1)
-    parts = []
-    with torch.inference_mode(), nullcontext() if chosen.slow else one_thread():
-        for start in range(0, len(images), BATCH):
-            told(start, len(images))
-            batch = as_batch(images[start : start + BATCH])
-            parts.append(logits_of(model((batch - mean) / std)).float())
-    told(len(images), len(images))
-    return torch.cat(parts)
 
 
 def needed(recipe: Recipe, network: str, name: str) -> tuple[str, ...]:

@@ -136,8 +136,8 @@ class Protocol(Strict):
         ratio: Instead of `size`: ID images for one OOD image.
         seed: Of the draws.
         errors: How many standard errors a figure may lie from the published one, beside its rounding.
-        devices: How many other devices are played, see `energy_plugin_bench.measure.on_another_device`: a
-            figure may lie as far from the published one as theirs lie from ours.
+        devices: How many other devices are played, see `energy_plugin_bench.measure.on_another_device`: the
+            verdict says how far they move the figure; its tolerance is none the wider.
         allowance: Of segmentation: how far a figure moves on other builds of the libraries, a fraction, as
             measured.
         reason: Why the tolerance is what it is.
@@ -183,6 +183,18 @@ class Extra(Strict):
     note: str = ""
 
 
+class Explained(Strict):
+    """Rows that are known to differ from what the recipe measures; their verdict is "differs" all the same.
+
+    Attributes:
+        ids: Of the rows.
+        reason: Why they differ, as far as it is known.
+    """
+
+    ids: tuple[Text, ...]
+    reason: Text
+
+
 class Recipe(Strict):
     """How the rows of one source are measured.
 
@@ -193,6 +205,7 @@ class Recipe(Strict):
         sets: By the name that rows use; an input that they name needs no set.
         protocols: The first that matches a row counts.
         extras: What to measure beside the rows.
+        explained: Which rows are known to differ, and why.
     """
 
     source: Text
@@ -201,6 +214,7 @@ class Recipe(Strict):
     sets: dict[str, Set] = Field(default_factory=dict)
     protocols: tuple[Protocol, ...] = ()
     extras: tuple[Extra, ...] = ()
+    explained: tuple[Explained, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -230,6 +244,10 @@ class Recipe(Strict):
     def protocol(self, metric: str, ood_set: str | None) -> Protocol | None:
         """The first protocol that matches."""
         return next((known for known in self.protocols if known.matches(metric, ood_set)), None)
+
+    def explanation(self, row: str) -> str:
+        """Why the row of this id is known to differ; empty if it is not."""
+        return next((known.reason for known in self.explained if row in known.ids), "")
 
     def obstacles(self, network: str, id_set: str, ood_set: str | None) -> tuple[str, ...]:
         """Why figures of this network and these sets cannot be measured; empty if they can."""

@@ -114,8 +114,13 @@ def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]
         wanted = [n.weights for n in recipe.networks.values()] + [i.asset for i in recipe.inputs.values()]
         for path in sorted(set(wanted) - known - {""}):
             yield f"recipe of {recipe.source}: no file list has {path!r}. {near_misses(path, known)}"
-        if recipe.source not in {source.name for source in sources}:
+        rows = next((source.rows for source in sources if source.name == recipe.source), None)
+        if rows is None:
             yield f"recipe of {recipe.source}: there is no such source"
+            continue
+        ids = {row.id for row in rows}
+        for name in sorted({name for known in recipe.explained for name in known.ids} - ids):
+            yield f"recipe of {recipe.source}: explains {name!r}, no row of it. {near_misses(name, ids)}"
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[str]:

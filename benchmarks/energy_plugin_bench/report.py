@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
+from typing import Self
 
 import torch
 from rich import box
@@ -17,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.curves import Curve
 from energy_plugin_bench.verdict import ALSO, STATUSES, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
@@ -24,14 +27,17 @@ TITLES = {
     "error_rate": "error rate", "accuracy": "accuracy", "fpr95": "FPR95", "tnr95": "TNR95", "tnr99": "TNR99",
     "auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out",
 }  # fmt: skip
+SCHEMA = 2
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
 
-def environment() -> dict[str, str]:
+def environment(computing: Computing | None = None, processes: int = 1) -> dict[str, str]:
     """Where figures were computed, for reports."""
+    made_on = (computing or Computing()).made_on()
     versions = {name: version(name) for name in LIBRARIES}
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    machine = {"device": "cpu", "dtype": "float32", "threads": str(torch.get_num_threads())}
+    machine = {name: str(value) for name, value in made_on.items()}
+    machine |= {"threads": str(torch.get_num_threads()), "processes": str(processes)}
     return (
         {"time": when, "python": platform.python_version(), "platform": platform.platform()}
         | versions
@@ -41,16 +47,33 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Report:
-    """Verdicts and where they were reached."""
+    """Verdicts and where they were reached.
+
+    Attributes:
+        verdicts: One a figure.
+        environment: Versions, device, time.
+        seconds: How long it took.
+        sources: What is said of each source: title, cite, repository, kind, note.
+        curves: What lies behind the figures.
+        hashes: SHA-256 of the files that figures came from.
+    """
 
     verdicts: tuple[Verdict, ...]
     environment: Mapping[str, str] = field(default_factory=environment)
     seconds: float = 0.0
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[str]:
         """Number of figures by status."""
         return Counter(verdict.status for verdict in self.verdicts)
+
+    @property
+    def unexplained(self) -> tuple[Verdict, ...]:
+        """Figures that differ, and no recipe says why."""
+        return tuple(v for v in self.verdicts if v.status == "differs" and not v.explained)
 
     def by_source(self) -> dict[str, tuple[Verdict, ...]]:
         """Verdicts of each source."""
@@ -62,19 +85,45 @@ class Report:
     def summary(self) -> str:
         """One line of counts."""
         count = self.counts
-        known = f"{count['reproduced']} reproduced, {count['differs']} differ, {count['not run']} not run"
+        explained = count["differs"] - len(self.unexplained)
+        differ = f"{count['differs']} differ" + (f" ({explained} explained)" if explained else "")
+        known = f"{count['reproduced']} reproduced, {differ}, {count['not run']} not run"
         return f"{known}; {count['measured']} measured without a published value"
 
     def to_json(self) -> str:
         """One JSON document."""
         document = {
-            "schema": 1,
+            "schema": SCHEMA,
             "summary": {status: self.counts[status] for status in STATUSES},
             "seconds": round(self.seconds, 1),
             "environment": dict(self.environment),
             "figures": [verdict.to_dict() for verdict in self.verdicts],
+            "sources": {name: dict(said) for name, said in self.sources.items()},
+            "curves": [curve.to_dict() for curve in self.curves],
+            "hashes": dict(self.hashes),
         }
         return json.dumps(document, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make one of what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else; says what.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or "figures" not in data:
+            raise ValueError(
+                f"expected verdicts as `energy-plugin reproduce --json` writes them (schema {SCHEMA})"
+            )
+        return cls(
+            tuple(Verdict.of(figure) for figure in data["figures"]),
+            data.get("environment", {}),
+            data.get("seconds", 0.0),
+            data.get("sources", {}),
+            tuple(Curve.of(curve) for curve in data.get("curves", ())),
+            data.get("hashes", {}),
+        )
 
 
 def to_terminal(report: Report, console: Console, *, everything: bool = False) -> None:
@@ -87,14 +136,16 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
     """
     for source, verdicts in report.by_source().items():
         console.rule(f"[bold]{source}")
-        for network, group in groupby(_run(verdicts), key=_network):
+        for network, group in groupby(in_order(verdicts), key=_network):
             console.print(_table(network, group))
-        for line in _not_run(verdicts, everything=everything):
+        for line in _notin_order(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
+        for line in _differing(verdicts):
+            console.print(Text(line, style=COLOURS["differs"]))
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
 
 
-def _run(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """What was run, by network and set, so that figures of one set stand together."""
     return sorted((verdict for verdict in verdicts if verdict.status != "not run"), key=_place)
 
@@ -135,7 +186,7 @@ def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
 
 
 def _score(verdict: Verdict) -> str:
-    metric = TITLES[verdict.asked.metric]
+    metric = TITLES.get(verdict.asked.metric, verdict.asked.metric)
     return metric if verdict.asked.method == "argmax" else f"{verdict.asked.method} {metric}"
 
 
@@ -151,7 +202,7 @@ def _shown(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.2f}"
 
 
-def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
+def _notin_order(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
     """How many rows each reason keeps from being run, or each row with all of its reasons."""
     skipped = [verdict for verdict in verdicts if verdict.status == "not run"]
     if everything:
@@ -161,6 +212,20 @@ def _not_run(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
         several = " (some for several reasons)" if reasons.total() > len(skipped) else ""
         yield f"{len(skipped)} rows not run{several}:"
         yield from (f"  {count}: {reason}" for reason, count in reasons.items())
+
+
+def _differing(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """What differs: figures that no recipe explains one by one, the others under their reason."""
+    explained: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.status != "differs":
+            continue
+        explained.setdefault(verdict.explained or "not explained", []).append(
+            f"  {verdict.id}: published {verdict.published}, measured {verdict.measured:.3f}{verdict.moved}"
+        )
+    for reason, lines in explained.items():
+        yield f"{len(lines)} differ: {reason}:"
+        yield from lines
 
 
 def to_markdown(report: Report, *, short: bool = False) -> str:
@@ -176,21 +241,31 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
         lines.append(f"| {source} | {numbers} |")
     for source, verdicts in report.by_source().items():
-        shown = [verdict for verdict in _run(verdicts) if verdict.published or not short]
+        shown = [verdict for verdict in in_order(verdicts) if verdict.published or not short]
         for metrics, rows in _by_metrics(shown).items():
-            lines += ["", f"**{source}**: {' / '.join(TITLES[metric] for metric in metrics)}, percent", ""]
+            lines += [
+                "",
+                f"**{source}**: {' / '.join(TITLES.get(metric, metric) for metric in metrics)}, percent",
+                "",
+            ]
             lines += [
                 "| network | set | score | published | measured | verdict |",
                 "|---|---|---|---|---|---|",
             ]
             lines += [_markdown_line(row) for row in rows]
-        reasons = [] if short else list(_not_run(verdicts, everything=False))
-        lines += (
-            ["", f"**{source}**: {reasons[0]}", "", *(f"- {r.strip()}" for r in reasons[1:])]
-            if reasons
-            else []
-        )
+        for said in (_differing(verdicts), _notin_order(verdicts, everything=False)):
+            lines += [] if short else _listed(source, list(said))
     return "\n".join(lines) + "\n"
+
+
+def _listed(source: str, lines: list[str]) -> Iterator[str]:
+    """Lines that stand in by two signs as a list under the line before them."""
+    for before, line in zip(["  ", *lines], lines, strict=False):
+        if line.startswith("  "):
+            yield from ([""] if not before.startswith("  ") else [])
+            yield f"- {line.strip()}"
+        else:
+            yield from ("", f"**{source}**: {line}")
 
 
 def _by_metrics(verdicts: Iterable[Verdict]) -> dict[tuple[str, ...], list[tuple[Verdict, ...]]]:

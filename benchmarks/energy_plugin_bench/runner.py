@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin_bench import registry as registries
+from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.assets import Assets
+from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import (
     Figure,
     is_wrong,
@@ -18,8 +22,8 @@ from energy_plugin_bench.measure import (
     outlier_scores,
     with_devices,
 )
-from energy_plugin_bench.passes import Logits, Passes, Progress, quiet
-from energy_plugin_bench.recipe import Extra, Network, Protocol, Recipe, Set
+from energy_plugin_bench.passes import ALONE, Logits, Passes, Progress, quiet
+from energy_plugin_bench.recipe import Extra, Protocol, Recipe, Set
 from energy_plugin_bench.registry import Registry
 from energy_plugin_bench.rows import (
     ANOMALOUS_PIXELS,
@@ -41,6 +45,9 @@ class Runner:
         manager: Who knows networks, data sets and detectors; None takes the process's.
         from_images: Whether images go before carried logits, where both are there.
         progress: Told how far a network is.
+        computing: Device, batches, precision.
+        cache: Where computed logits are kept; None keeps none.
+        process: Which of the processes that share the images this is.
     """
 
     def __init__(
@@ -51,11 +58,17 @@ class Runner:
         manager: PluginManager | None = None,
         from_images: bool = False,
         progress: Progress = quiet,
+        computing: Computing | None = None,
+        cache: LogitsCache | None = None,
+        process: Process = ALONE,
     ) -> None:
         self.manager = manager or default_manager()
         self.registry = registry or registries.load(self.manager)
         self.assets = assets or Assets(self.registry.files)
-        self.passes = Passes(self.assets, self.manager, from_images=from_images, progress=progress)
+        self.passes = Passes(
+            self.assets, self.manager, from_images=from_images, progress=progress,
+            computing=computing, cache=cache, process=process,
+        )  # fmt: skip
         self._measured: dict[tuple[object, ...], Mapping[str, Figure]] = {}
 
     def verdict(self, source: Source, row: PublishedValue) -> Verdict:
@@ -65,7 +78,7 @@ class Runner:
             CorruptAssetError: A file is not the one that the recipe names.
             LookupError: No plug-in knows a network, data set or detector of the recipe.
         """
-        asked = _asked(row)
+        asked = question(row)
         told = Verdict(
             id=row.id, source=source.name, status="not run", asked=asked, unit=row.unit,
             published=row.printed, place=row.place, note=row.note,
@@ -86,6 +99,8 @@ class Runner:
             draws=figure.draws,
             tolerance=allowed,
             origin=origin,
+            elsewhere=None if figure.device is None else figure.device * row.scale,
+            explained=recipe.explanation(row.id),
             note="; ".join(note for note in (row.note, ood.note) if note),
         )
 
@@ -93,23 +108,60 @@ class Runner:
         """Measure what nobody published, where that can be done and its id is chosen; in percent."""
         recipe = self.registry.recipes.get(source)
         for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in _questions(e)):
-            of = asked.id_set if asked.ood_set == ANOMALOUS_PIXELS else asked.ood_set
-            name = f"measured_{asked.network}_{of}_{asked.method}_{asked.metric}"
-            if recipe is None or not chosen(name) or self.obstacles(source, asked):
+            if chosen(measured_id(asked)) and not self.obstacles(source, asked):
+                yield self.measure(source, asked, extra.note)
+
+    def measure(self, source: str, asked: Question, note: str = "") -> Verdict:
+        """Measure a figure that nobody published, in percent; nothing must speak against it (`obstacles`)."""
+        recipe = self.registry.recipes[source]
+        figure, origin = self._figure(recipe, asked)
+        return Verdict(
+            id=measured_id(asked),
+            source=source,
+            status="measured",
+            asked=asked,
+            unit="percent",
+            measured=100 * figure.value,
+            spread=100 * figure.spread if figure.draws else None,
+            draws=figure.draws,
+            origin=origin,
+            note="; ".join(n for n in (note, _ood_set(recipe, asked).note) if n),
+        )
+
+    def share(
+        self,
+        rows: Iterable[tuple[Source, PublishedValue]],
+        chosen: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Make the logits that rows and extras need, together with the other processes.
+
+        Every process calls this; the first one says what is needed, and can measure alone after it.
+
+        Args:
+            rows: Those of the first process count.
+            chosen: Which extras are measured, as `extras` takes it.
+        """
+        process = self.passes.process
+        asked = {(source.name, question(row)): None for source, row in rows}
+        for name in {name: None for name, _ in asked}:
+            recipe = self.registry.recipes.get(name)
+            extras = (q for extra in (recipe.extras if recipe else ()) for q in _questions(extra))
+            asked |= {(name, q): None for q in extras if chosen(measured_id(q))}
+        for source, network, name in process.told(self._needed(asked) if process.first else []):
+            self.passes(self.registry.recipes[source], network, name)
+        self.passes.process = ALONE
+
+    def _needed(self, asked: Iterable[tuple[str, Question]]) -> list[tuple[str, str, str]]:
+        """Source, network and input of every pass that is to be computed."""
+        found: dict[tuple[str, str, str], None] = {}
+        for source, q in asked:
+            if q.ood_set == ANOMALOUS_PIXELS or self.obstacles(source, q):
                 continue
-            figure, origin = self._figure(recipe, asked)
-            yield Verdict(
-                id=name,
-                source=source,
-                status="measured",
-                asked=asked,
-                unit="percent",
-                measured=100 * figure.value,
-                spread=100 * figure.spread if figure.draws else None,
-                draws=figure.draws,
-                origin=origin,
-                note="; ".join(n for n in (extra.note, _ood_set(recipe, asked).note) if n),
-            )
+            recipe = self.registry.recipes[source]
+            for name in recipe.needs(q.id_set, q.ood_set):
+                if not self.passes.takes_carried(recipe, q.network, name):
+                    found[source, q.network, name] = None
+        return list(found)
 
     def obstacles(self, source: str, asked: Question) -> tuple[str, ...]:
         """Why a figure cannot be measured; empty if nothing speaks against it. Nothing is computed."""
@@ -134,16 +186,11 @@ class Runner:
             share = float(is_wrong(known.logits, known.labels).double().mean())
             return Figure(share if asked.metric == "error_rate" else 1 - share), known.origin
         protocol = _protocol(recipe, asked)
-        other = (
-            known
-            if asked.ood_set == ERROR_DETECTION
-            else self._taken(recipe, asked.network, str(asked.ood_set))
-        )
+        within = asked.ood_set == ERROR_DETECTION
+        other = known if within else self._taken(recipe, asked.network, str(asked.ood_set))
         key = (recipe.source, *(v for name, v in vars(asked).items() if name != "metric"), protocol)
         if key not in self._measured:
-            self._measured[key] = self._all_figures(
-                asked, protocol, known, other, recipe.networks[asked.network]
-            )
+            self._measured[key] = self._all_figures(recipe.source, asked, protocol)
         return self._measured[key][asked.metric], " and ".join(dict.fromkeys((known.origin, other.origin)))
 
     def _pixels(self, recipe: Recipe, asked: Question) -> Figure:
@@ -156,22 +203,33 @@ class Runner:
                 if (other.network, other.id_set) == (asked.network, asked.id_set)
             ]
             self._measured[key] = pixel_figures(self.passes, recipe, together)
-        found = self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
-        return replace(found, device=_protocol(recipe, asked).allowance)
+        return self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
 
-    def _all_figures(
-        self, asked: Question, protocol: Protocol, known: Logits, other: Logits, network: Network
-    ) -> Mapping[str, Figure]:
-        """All figures of the question's convention, by metric, with what other devices make of them."""
+    def scores(self, source: str, asked: Question, device: int = 0) -> tuple[Tensor, Tensor]:
+        """Outlier scores of the in-distribution and of the OOD images of a question.
+
+        Args:
+            source: Whose recipe it is.
+            asked: A question of images, not of pixels, with an OOD set; nothing must speak against it.
+            device: Number of another device to play, 0: none.
+        """
+        recipe = self.registry.recipes[source]
+        known = self._taken(recipe, asked.network, asked.id_set)
         wrong = is_wrong(known.logits, known.labels) if asked.ood_set == ERROR_DETECTION else None
+        sides = [known.logits]
+        if wrong is None:
+            sides.append(self._taken(recipe, asked.network, str(asked.ood_set)).logits)
+        if device:
+            rounding = recipe.networks[asked.network].rounding
+            sides = [on_another_device(logits, rounding, device) for logits in sides]
+        found = [outlier_scores(self.manager, asked.method, logits) for logits in sides]
+        return (found[0], found[1]) if wrong is None else (found[0][~wrong], found[0][wrong])
+
+    def _all_figures(self, source: str, asked: Question, protocol: Protocol) -> Mapping[str, Figure]:
+        """All figures of the question's convention, by metric, with what other devices make of them."""
 
         def on(device: int) -> Mapping[str, Figure]:
-            sides = [side.logits for side in ((known,) if wrong is not None else (known, other))]
-            if device:
-                sides = [on_another_device(logits, network.rounding, device) for logits in sides]
-            scores = [outlier_scores(self.manager, asked.method, logits) for logits in sides]
-            inward, outward = (scores[0][~wrong], scores[0][wrong]) if wrong is not None else scores
-            return measured(inward, outward, asked.convention or "", protocol)
+            return measured(*self.scores(source, asked, device), asked.convention or "", protocol)
 
         return with_devices(on(0), [on(device) for device in range(1, protocol.devices + 1)])
 
@@ -201,13 +259,20 @@ def _ood_set(recipe: Recipe, asked: Question) -> Set:
 def questions(registry: Registry, source: str) -> Iterator[Question]:
     """Everything that is asked for a source: its rows, and what nobody published."""
     for row in registry.sources[source].rows:
-        yield _asked(row)
+        yield question(row)
     for extra in registry.recipes[source].extras:
         yield from _questions(extra)
 
 
-def _asked(row: PublishedValue) -> Question:
+def question(row: PublishedValue) -> Question:
+    """What a row is of."""
     return Question(row.network, row.id_set, row.ood_set, row.method, row.metric, row.convention)
+
+
+def measured_id(asked: Question) -> str:
+    """Id of a figure that nobody published."""
+    of = asked.id_set if asked.ood_set == ANOMALOUS_PIXELS else asked.ood_set
+    return f"measured_{asked.network}_{of}_{asked.method}_{asked.metric}"
 
 
 def _questions(extra: Extra) -> Iterator[Question]:

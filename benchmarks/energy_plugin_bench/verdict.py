@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 from energy_plugin_bench.measure import Figure
 from energy_plugin_bench.recipe import Protocol, Set
@@ -65,6 +66,8 @@ class Verdict:
         draws: Number of our draws.
         tolerance: None where there is nothing to compare.
         origin: What the figure was computed from.
+        elsewhere: How far other devices' rounding moves our figure at most; None where that was not played.
+        explained: Why the recipe expects the figures to differ; empty if it does not.
         reason: Why it was not run.
         note: What a reader must know.
     """
@@ -81,6 +84,8 @@ class Verdict:
     draws: int = 0
     tolerance: Tolerance | None = None
     origin: str = ""
+    elsewhere: float | None = None
+    explained: str = ""
     reason: str = ""
     note: str = ""
 
@@ -91,22 +96,46 @@ class Verdict:
             return f"{self.id}: measured {self.measured:.2f} {self.unit}, no published value"
         expected = f"{self.tolerance.target:.3f} +- {self.tolerance.width:.3f} ({self.tolerance.reason})"
         came = f"published {self.published} {self.unit}, measured {self.measured:.3f}, expected {expected}"
-        return f"{self.id}: {self.status}: {came}"
+        known = f"; {self.explained}" if self.status == "differs" and self.explained else ""
+        return f"{self.id}: {self.status}: {came}{self.moved}{known}"
+
+    @property
+    def moved(self) -> str:
+        """What other devices do to the figure, in words; empty where that was not played."""
+        if self.elsewhere is None:
+            return ""
+        return f"; other devices' rounding moves it by up to {self.elsewhere:.3f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = {**vars(self), **vars(self.asked)}
         del data["asked"]
         data["published"] = float(self.published) if self.published else None
+        data["printed"] = self.published
         data["tolerance"] = vars(self.tolerance) if self.tolerance else None
         return data
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Make one of what `to_dict` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            asked = Question(**{field.name: data[field.name] for field in fields(Question)})
+            own = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+            allowed = Tolerance(**data["tolerance"]) if data["tolerance"] else None
+            return cls(**own | {"asked": asked, "tolerance": allowed, "published": data["printed"]})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a figure lacks or has too much: {error}") from error
 
 
 def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set) -> Tolerance:
     """How far a measured figure may lie from the published one.
 
-    Without a spread: half the last printed digit, and what other devices do (`figure.device`). With one: half
-    the last printed digit, and `protocol.errors` standard errors of the difference between the two means:
+    Without a spread: half the last printed digit, and the protocol's allowance. With one: half the last
+    printed digit, and `protocol.errors` standard errors of the difference between the two means:
     with s the spread of one draw, s^2 (1 / draws of the source + 1 / our draws) for the draws, where images
     were drawn. Where the images themselves are another sample, each of the two sets of N adds s^2 n / (N -
     n), n images a draw: that is the variance of a set's own mean, seen from the spread of draws out of it. s
@@ -123,7 +152,7 @@ def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set)
     target = row.repeats.mean if row.repeats else row.value
     half_digit = 0.5 * 10.0**-row.decimals
     if row.std is None or row.draws < 2:
-        width = half_digit + row.scale * figure.device + _LAST_BIT
+        width = half_digit + row.scale * protocol.allowance + _LAST_BIT
         return Tolerance(target=target, width=width, reason=protocol.reason)
     spread = (row.std + half_digit) * math.sqrt(row.draws / (row.draws - 1))
     variance = 1 / (row.draws * logs) + (1 / figure.draws if figure.draws else 0.0)

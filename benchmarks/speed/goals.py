@@ -286,6 +286,29 @@ def importing() -> Iterator[Outcome]:
     )  # fmt: skip
 
 
+def harness(images: int, scores: int) -> Iterator[Outcome]:
+    """Goal 13: what scores and metrics add to a network's pass over images of 224 x 224, an image each."""
+    import timm  # only for this goal
+
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", pretrained=False).eval()
+    batch_of_images = torch.randn(images, 3, 224, 224)
+    logits = torch.randn(scores, 1000) * 3
+    labels = torch.arange(scores) % 2 - 1  # half ID, half OOD
+
+    def judged() -> object:
+        found = energy(logits)
+        return metrics.evaluate(found[labels >= 0], found[labels < 0])
+
+    with torch.inference_mode():
+        times = paired({"network": lambda: network(batch_of_images), "judged": judged}, 3)
+    yield Outcome(
+        goal=13, case=f"scores and metrics of {scores:,} images, 1000 classes", against="ResNet-18 at 224",
+        measured=(times["judged"] / scores) / (times["network"] / images), target=0.01,
+        note="one pass an image: tests/bench/test_passes.py",
+    )  # fmt: skip
+
+
 def growth(rounds: int) -> Iterator[Outcome]:
     """Time of the loss at 2^22 pixels in parts of that at 2^16, both with 19 classes; exact: 64."""
     work = {}

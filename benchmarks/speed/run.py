@@ -1,7 +1,7 @@
 """Time every goal against its peer in one run: `python benchmarks/speed/run.py [--quick]`.
 
-Prints a table, writes JSON and a plot to benchmarks/speed/results/. `--markdown FILE` turns written results
-into the table of the README.
+Prints a table, writes JSON and a plot to benchmarks/speed/results/. `python benchmarks/speed/tables.py` puts
+the latest results into the README and docs/speed.md.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import gpu
 import torch
 from goals import MAPS, ROWS, Outcome
 from measuring import ALLOCATOR, machine
-
-RESULTS = Path(__file__).parent / "results"
+from tables import HEADS, RESULTS, conditions, shown
 
 
 def measured(*, quick: bool, wanted: set[int]) -> Iterator[Outcome]:
@@ -33,6 +32,7 @@ def measured(*, quick: bool, wanted: set[int]) -> Iterator[Outcome]:
         10: lambda: goals.low_resolution(5 if quick else 11, (512, 1024) if quick else (1024, 2048)),
         11: lambda: goals.exact_metrics(1_000_000, 3 if quick else 7),
         12: lambda: goals.streaming(10_000_000 if quick else 100_000_000),
+        13: lambda: goals.harness(8 if quick else 32, 20_000),
         14: goals.importing,
         15: lambda: () if quick else goals.growth(5),
     }
@@ -61,35 +61,6 @@ def _over_shapes(goal: int, shapes: list[tuple[int, ...]], *, quick: bool) -> It
             yield from goals.detector(shape, 9)
 
 
-def shown(outcome: Outcome) -> list[str]:
-    """Return an outcome as the cells of a table."""
-    number = "unmeasured" if outcome.measured is None else f"{outcome.measured:.3g}"
-    verdict = {True: "met", False: "missed", None: "-"}[outcome.met]
-    target = "-" if outcome.measured is None else f"<= {outcome.target:g}"
-    return [str(outcome.goal), outcome.case, outcome.against, number, target, verdict, outcome.note]
-
-
-HEADS = ["#", "case", "against", "measured", "target", "", "note"]
-
-
-def conditions(where: dict[str, Any]) -> str:
-    """Return one line on the machine."""
-    card = where["gpu"] or "no GPU: GPU goals unmeasured"
-    return (
-        f"{where['date']}: {where['cpu']} ({where['capability']}, {where['cores']} cores, load "
-        f"{where['load'][0]}), {where['threads']} thread, {card}, torch {where['torch']}, Python "
-        f"{where['python']}, allocator: {where['allocator']}; medians of process time, paired."
-    )
-
-
-def markdown(path: Path) -> str:
-    """Return written results as a Markdown table."""
-    document = json.loads(path.read_text())
-    rows = [shown(Outcome(**row)) for row in document["outcomes"]]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [HEADS, ["---"] * len(HEADS), *rows]]
-    return "\n".join([*lines, "", conditions(document["machine"])])
-
-
 def plot(outcomes: list[Outcome], path: Path, title: str) -> None:
     """Draw each outcome as a part of its target; left of the line it is met."""
     from matplotlib.figure import Figure  # only where a plot is drawn
@@ -114,7 +85,7 @@ def report(outcomes: list[Outcome], where: dict[str, Any]) -> None:
 
     table = Table(*HEADS, title=conditions(where))
     for outcome in outcomes:
-        table.add_row(*shown(outcome), style=None if outcome.met is not False else "red")
+        table.add_row(*shown(vars(outcome)), style=None if outcome.met is not False else "red")
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
@@ -124,11 +95,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer shapes and rounds; two minutes")
     parser.add_argument("--goals", type=int, nargs="*", default=[], help="only these; 15 is the growth")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON and the plot")
-    parser.add_argument("--markdown", type=Path, help="print results that were written, and measure nothing")
     options = parser.parse_args()
-    if options.markdown:
-        sys.stdout.write(markdown(options.markdown) + "\n")
-        return 0
     if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATOR)  # noqa: S606  # ourselves
     torch.set_num_threads(1)
@@ -137,7 +104,7 @@ def main() -> int:
     outcomes = []
     for outcome in measured(quick=options.quick, wanted=set(options.goals)):
         outcomes.append(outcome)
-        sys.stderr.write(" | ".join(shown(outcome)) + "\n")
+        sys.stderr.write(" | ".join(shown(vars(outcome))) + "\n")
     report(outcomes, where)
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / (

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from energy_plugin import energy as maths
+from energy_plugin.kernels import small
 from energy_plugin.kernels.plan import Plan, Scales, scales
 
 BAND = 1 << 20  # logits a band of a map; below, calls cost more than the cache gives (2^16 to 2^21 tried)
@@ -65,8 +66,10 @@ def forward(
     plan: Plan,
     *,
     with_gradient: bool,
-) -> tuple[Tensor, State] | None:
+) -> tuple[Tensor, State | small.State] | None:
     """Return the loss and what its gradient needs, or None where the plain formula must decide."""
+    if small.fits(logits, weight, plan):
+        return small.forward(logits, targets, counts, plan)
     view, labels = _viewed(logits), targets.reshape(-1)
     if view.ndim == 3:
         labels = labels.view(view.shape[0], view.shape[2])
@@ -262,9 +265,16 @@ def _finish(
 
 
 def backward(
-    state: State, logits: Tensor, targets: Tensor, weight: Tensor | None, upstream: Tensor, plan: Plan
+    state: State | small.State,
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None,
+    upstream: Tensor,
+    plan: Plan,
 ) -> Tensor:
     """Return the gradient, in the layout of the logits."""
+    if isinstance(state, small.State):
+        return small.backward(state, upstream)
     view, labels, buffer = _viewed(logits), targets.reshape(state.lse.shape), state.take()
     mapped = upstream.reshape(state.lse.shape) if plan.reduction == "none" else None
     factor = 1.0 if mapped is not None else upstream.item()

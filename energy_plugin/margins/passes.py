@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from energy_plugin.batches import parts, run
 from energy_plugin.energy import energy
 from energy_plugin.margins.measured import Collector, MarginSuggestion, suggestion
 from energy_plugin.outputs import evaluating, logits_of
-
-INPUT_KEYS = ("data", "image", "images", "input", "inputs", "x", "pixel_values")
-TARGET_KEYS = ("label", "labels", "target", "targets", "mask", "y")
 
 
 def suggest(
@@ -28,9 +26,9 @@ def suggest(
 ) -> MarginSuggestion:
     """Margins from one pass of the pretrained network over both loaders, in evaluation mode.
 
-    A batch is the input, a tuple or list (input, targets, ...), or a dict with the input under one of
-    `INPUT_KEYS` and the targets under one of `TARGET_KEYS`. Where there are targets (ours: >= 0 ID, < 0 OOD,
-    `ignore_index` void) they decide what counts:
+    A batch is what `energy_plugin.batches.parts` takes: the input, a tuple or list (input, targets, ...), or
+    a mapping with names that it knows. Where there are targets (ours: >= 0 ID, < 0 OOD, `ignore_index` void)
+    they decide what counts:
 
     - ID side: samples or pixels with a negative or void target are left out.
     - OOD side, maps: only pixels with a negative target. Masks of another resolution than the logits are
@@ -43,7 +41,7 @@ def suggest(
             mode of each of its modules is restored afterwards.
         id_loader: batches of in-distribution training data.
         ood_loader: batches of auxiliary outliers.
-        device: where to put the inputs; by default where the model's first parameter is.
+        device: where to put the inputs; by default where all of the model is.
         slack: see `suggest_from_energies`.
         ignore_index: the void code of the targets.
 
@@ -52,13 +50,12 @@ def suggest(
         ValueError: a side has no sample, an energy is not finite, the ID mean is not below the OOD mean, or
             targets do not fit the logits.
     """
-    where = _device_of(model) if device is None else torch.device(device)
     id_side, marked, every, maps = Collector(), Collector(), Collector(), False
     with evaluating(model), torch.inference_mode():
-        for energies, targets in _energies(model, id_loader, where):
+        for energies, targets in _energies(model, id_loader, device):
             kept = _valid(energies, targets, ignore_index)
             id_side.add(energies[kept if targets is None else kept & (targets >= 0)])
-        for energies, targets in _energies(model, ood_loader, where):
+        for energies, targets in _energies(model, ood_loader, device):
             kept = _valid(energies, targets, ignore_index)
             every.add(energies[kept])
             if targets is not None:
@@ -69,36 +66,18 @@ def suggest(
 
 
 def _energies(
-    model: nn.Module, loader: Iterable[Any], device: torch.device
+    model: nn.Module, loader: Iterable[Any], device: torch.device | str | None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     for batch in loader:
-        inputs, targets = _parts(batch)
-        energies = energy(logits_of(model(inputs.to(device))))
-        yield energies, None if targets is None else _aligned(torch.as_tensor(targets).to(device), energies)
+        inputs, targets = parts(batch)
+        energies = energy(logits_of(run(model, inputs, device)))
+        yield energies, None if targets is None else _aligned(targets.to(energies.device), energies)
 
 
 def _valid(energies: Tensor, targets: Tensor | None, ignore_index: int | None) -> Tensor:
     if targets is None or ignore_index is None:
         return torch.ones_like(energies, dtype=torch.bool)
     return targets != ignore_index
-
-
-def _parts(batch: Any) -> tuple[Tensor, Any]:
-    inputs = targets = None
-    if isinstance(batch, Tensor):
-        inputs = batch
-    elif isinstance(batch, Mapping):
-        inputs = next((batch[key] for key in INPUT_KEYS if key in batch), None)
-        targets = next((batch[key] for key in TARGET_KEYS if key in batch), None)
-    elif isinstance(batch, tuple | list) and batch:
-        inputs, targets = batch[0], batch[1] if len(batch) > 1 else None
-    if isinstance(inputs, Tensor):
-        return inputs, targets
-    keys = f" with the keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else ""
-    raise TypeError(
-        f"a batch is a {type(batch).__name__}{keys}; expected a tensor, (tensor, targets), or a dict with "
-        f"the input under one of {', '.join(INPUT_KEYS)}"
-    )
 
 
 def _aligned(targets: Tensor, energies: Tensor) -> Tensor:
@@ -114,7 +93,3 @@ def _aligned(targets: Tensor, energies: Tensor) -> Tensor:
         return targets.long()
     exact = targets.double().unsqueeze(1)  # float64 holds every code exactly
     return functional.interpolate(exact, size=energies.shape[1:], mode="nearest-exact").squeeze(1).long()
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

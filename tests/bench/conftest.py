@@ -43,7 +43,11 @@ def world(tmp_path):
     """A function that makes a runner of the small world, on changed texts if they are given."""
 
     def make(**changes) -> Runner:
-        options = {key: changes.pop(key) for key in ("from_images", "carried", "progress") if key in changes}
+        options = {
+            key: changes.pop(key)
+            for key in ("from_images", "carried", "progress", "cache", "computing")
+            if key in changes
+        }
         root = bench_fakes.write_world(tmp_path, **changes)
         manager = PluginManager().add(bench_fakes.Plugin(tmp_path / "published"))
         loaded = registries.load(manager)
@@ -61,3 +65,9 @@ def row_of(registry, name):
 @pytest.fixture(scope="session")
 def find():
     return row_of
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory, monkeypatch):
+    """No test reads or writes what the user's runs have kept."""
+    monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path_factory.mktemp("home")))

@@ -48,6 +48,14 @@ def test_a_recipe_that_names_an_unlisted_file_is_a_fault(tmp_path):
         registries.read([tmp_path / "published"])
 
 
+def test_a_recipe_that_explains_a_row_of_nobody_is_a_fault(tmp_path):
+    recipe = bench_fakes.RECIPE + '\n[[explained]]\nids = ["shades_aurok"]\nreason = "why"\n'
+    bench_fakes.write_world(tmp_path, recipe=recipe)
+    wanted = r"explains 'shades_aurok', no row of it\. Did you mean 'shades_auroc'"
+    with pytest.raises(RowsError, match=wanted):
+        registries.read([tmp_path / "published"])
+
+
 def test_an_id_that_stands_twice_is_a_fault(tmp_path):
     bench_fakes.write_world(tmp_path, source=bench_fakes.SOURCE.replace("shades_fpr95", "shades_auroc"))
     with pytest.raises(RowsError, match="the id 'shades_auroc' stands 2 times"):

@@ -118,7 +118,7 @@ def test_the_sets_name_what_a_reader_must_know(world):
     assert verdicts(world(recipe=recipe))["shades_auroc"].note == "chosen by eye"
 
 
-def test_other_devices_widen_the_tolerance_by_the_rounding_of_the_network(world):
+def test_other_devices_are_told_and_widen_nothing(world):
     import bench_fakes
 
     played = bench_fakes.RECIPE.replace("draws = 20\nsize = 100\nerrors = 3.0", "devices = 3")
@@ -128,6 +128,21 @@ def test_other_devices_widen_the_tolerance_by_the_rounding_of_the_network(world)
     exact = verdicts(world(recipe=played, source=source))["shades_drawn"]
     rounding = played.replace('backbone = "brightness"', 'backbone = "brightness"\nrounding = 0.05')
     moved = verdicts(world(recipe=rounding, source=source))["shades_drawn"]
-    assert exact.tolerance.width == pytest.approx(0.005)
-    assert moved.tolerance.width > 0.05
+    assert exact.tolerance.width == moved.tolerance.width == pytest.approx(0.005)
+    assert moved.elsewhere > 0.05
+    assert exact.elsewhere == 0
     assert moved.measured == exact.measured
+
+
+def test_a_difference_that_the_recipe_explains_differs_all_the_same(world):
+    import bench_fakes
+
+    source = bench_fakes.SOURCE.replace("std = 1.0, draws = 5 }", "place = '4' }").replace(
+        'place = "4", ', ""
+    )
+    plain = verdicts(world(source=source))["shades_drawn"]
+    why = '\n[[explained]]\nids = ["shades_drawn"]\nreason = "another lamp"\n'
+    explained = verdicts(world(recipe=bench_fakes.RECIPE + why, source=source))["shades_drawn"]
+    assert (plain.status, plain.explained) == ("differs", "")
+    assert (explained.status, explained.explained) == ("differs", "another lamp")
+    assert str(explained).endswith("another lamp")

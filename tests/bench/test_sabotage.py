@@ -151,7 +151,7 @@ def test_one_wrong_logit_is_refused_by_its_hash(registry, energy_rows, tmp_path)
 
 def test_images_that_are_not_divided_by_255(registry, carried_runner, drawn_rows, monkeypatch):
     monkeypatch.setattr(
-        "energy_plugin_bench.passes.as_batch",
+        "energy_plugin_bench.reading.as_batch",
         lambda images: torch.from_numpy(np.ascontiguousarray(images)).float().unsqueeze(1),
     )
     assert "differs" in statuses(on(registry), drawn_rows).values()

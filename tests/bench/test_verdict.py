@@ -42,8 +42,13 @@ def test_rounding_takes_exactly_half_a_digit():
     assert judged(8.2649, allowed) == "differs"
 
 
-def test_other_devices_add_what_they_move():
-    assert width(row(std=None, draws=0), WHOLE, Figure(0.1664, device=0.002)) == pytest.approx(0.205)
+def test_other_devices_add_nothing():
+    assert width(row(std=None, draws=0), WHOLE, Figure(0.1664, device=0.002)) == pytest.approx(0.005)
+
+
+def test_an_allowance_of_the_protocol_is_added():
+    protocol = Protocol(allowance=0.002, reason="other builds")
+    assert width(row(std=None, draws=0), protocol, Figure(0.1664)) == pytest.approx(0.205)
 
 
 def test_two_means_of_ten_draws():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -212,3 +214,19 @@ def test_an_unknown_command_gets_its_near_miss(commands: None, capsys: pytest.Ca
             main([typed])
         assert caught.value.code == 2
         assert f"no command {typed!r}. Did you mean {meant!r}" in capsys.readouterr().err
+
+
+def test_a_broken_pipe_ends_quietly() -> None:
+    code = (
+        "import os, sys; read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
+        "from energy_plugin.cli import main; sys.exit(main(['version']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "energy_plugin", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"energy-plugin {version('energy-plugin')}\n"

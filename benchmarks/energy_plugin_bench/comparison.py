@@ -1,0 +1,81 @@
+"""Detectors beside each other: on the images of published rows, what other scores make of the same logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from energy_plugin.manager import PluginManager
+from energy_plugin_bench.cache import to_stderr
+from energy_plugin_bench.rows import ANOMALOUS_PIXELS, CLASSIFICATION_METRICS, PublishedValue, Source
+from energy_plugin_bench.runner import Runner, measured_id, question
+from energy_plugin_bench.verdict import Question, Verdict
+
+BESIDE = ("energy", "msp", "max_logit")
+"""Scores of the house that every report compares."""
+_HOUSE = "energy_plugin"
+
+
+def third_party(manager: PluginManager) -> dict[str, str]:
+    """Detectors that other plug-ins offer, and whose they are."""
+    return {
+        offer.record.name: str(offer.plugin)
+        for offer in manager.offers("detector")
+        if not offer.plugin.name.startswith(_HOUSE)
+    }
+
+
+def beside(
+    runner: Runner,
+    rows: Iterable[tuple[Source, PublishedValue]],
+    detectors: Sequence[str],
+    *,
+    known: Iterable[Verdict] = (),
+    say: Callable[[str], None] = to_stderr,
+) -> Iterator[Verdict]:
+    """Measure detectors on the sets of rows that were run, from the same logits, in percent.
+
+    A detector that cannot score logits (it wants features, or fails) is told and left out.
+
+    Args:
+        runner: Measures.
+        rows: Published values.
+        detectors: Names, such as `BESIDE`.
+        known: Verdicts that are there already; their figures are not measured twice.
+        say: Told of detectors that are left out.
+
+    Raises:
+        LookupError: No plug-in offers a detector.
+    """
+    for name in detectors:
+        runner.manager.get("detector", name)
+    seen = {(verdict.source, verdict.asked) for verdict in known if verdict.measured is not None}
+    owners, broken = third_party(runner.manager), set()
+    for source, asked in _sets(runner, rows):
+        for name in detectors:
+            wanted = replace(asked, method=name)
+            if (source, wanted) in seen or name in broken:
+                continue
+            seen.add((source, wanted))
+            try:
+                yield runner.measure(source, wanted, f"offered by {owners[name]}" if name in owners else "")
+            except Exception as error:
+                if name not in owners:
+                    raise
+                broken.add(name)  # a stranger's plug-in may raise anything
+                say(f"the detector {name!r} ({owners[name]}) is left out: {error}")
+
+
+def _sets(runner: Runner, rows: Iterable[tuple[Source, PublishedValue]]) -> Iterator[tuple[str, Question]]:
+    """What is asked of the rows that can be run, whatever their detector."""
+    found: dict[tuple[str, Question], None] = {}
+    for source, row in rows:
+        asked = question(row)
+        if asked.ood_set in (None, ANOMALOUS_PIXELS) or asked.metric in CLASSIFICATION_METRICS:
+            continue
+        if not runner.obstacles(source.name, asked):
+            found[source.name, replace(asked, method="")] = None
+    yield from found
+
+
+__all__ = ["BESIDE", "beside", "measured_id", "third_party"]

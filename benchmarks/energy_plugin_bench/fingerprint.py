@@ -1,0 +1,127 @@
+"""What logits depend on beside the recipe: the code that makes them, and images without a listed file.
+
+The code of this package counts by the sources that numbers pass through (a hash of the whole package would
+throw away hours of passes whenever a line of a report changes), the code of other packages by all their
+sources and by their versions: an editable checkout changes without its version, a compiled library with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+import energy_plugin_bench
+from energy_plugin.records import Record
+
+OWN = energy_plugin_bench.__name__
+NUMBERS = (
+    "energy_plugin.outputs",
+    *(f"{OWN}.{name}" for name in ("computing", "imagesets", "passes", "reading", "threads", "transforms")),
+)
+"""Modules that every pass goes through."""
+LIBRARIES = ("torch", "numpy", "pillow")
+
+
+def code_version(*records: Record) -> dict[str, Any]:
+    """What code makes logits, as plain data.
+
+    Args:
+        *records: Of the network and of the data set.
+    """
+    modules = dict.fromkeys(record.target.partition(":")[0] for record in records)
+    own = [module for module in modules if module.partition(".")[0] == OWN]
+    others = {module.partition(".")[0] for module in modules} - {OWN}
+    packages = sorted(others | {name.partition(".")[0] for record in records for name in record.requires})
+    return {
+        "sources": {
+            OWN: _sources_of((*NUMBERS, *own)),
+            **{name: _package(name) for name in sorted(others)},
+        },
+        "versions": _versions(tuple(packages)),
+        "machine": platform.machine(),
+    }
+
+
+def of_images(data: Any) -> dict[str, Any] | None:
+    """Identify images that no file list vouches for, as plain data; None if nothing can be said of them.
+
+    Arrays count by their content. Files count by name, size and time of change: to hash the 6 GB of a
+    validation set takes as long as to use it.
+    """
+    if isinstance(getattr(data, "images", None), np.ndarray):
+        return {"arrays": _hash(_bytes(array) for array in (data.images, np.asarray(data.labels)))}
+    files = getattr(data, "files", None)
+    if not files:
+        return None
+    labels = [int(label) for label in getattr(data, "labels", ())]
+    stats = [(str(file), (found := Path(file).stat()).st_size, found.st_mtime_ns) for file in files]
+    return {"files": _hash([json.dumps([stats, labels]).encode()])}
+
+
+def of_weights(model: nn.Module) -> str:
+    """Hash the weights of a network that brought its own."""
+    return _hash(
+        part
+        for name, tensor in sorted(model.state_dict().items())
+        for part in (name.encode(), _bytes(tensor.cpu().numpy()))
+    )
+
+
+def _bytes(array: Any) -> bytes:
+    return f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+
+
+@cache
+def _sources_of(modules: tuple[str, ...]) -> str:
+    return _hash(_source(module) for module in modules)
+
+
+def _source(module: str) -> bytes:
+    found = find_spec(module)
+    path = Path(found.origin) if found and found.origin else None
+    return path.read_bytes() if path and path.is_file() else module.encode()
+
+
+@cache
+def _package(name: str) -> str:
+    """Hash the sources of a package, or of a single module."""
+    found = find_spec(name)
+    folders = [Path(place) for place in found.submodule_search_locations or ()] if found else []
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return _hash(file.read_bytes() for file in files) if files else _hash([_source(name)])
+
+
+@cache
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    return dict(sorted({name: version(name) for name in (*LIBRARIES, *_owners(packages))}.items()))
+
+
+def _owners(packages: tuple[str, ...]) -> Iterator[str]:
+    """Distributions that the packages come from; this one's is left out, its sources say more."""
+    known = packages_distributions()
+    for package in packages:
+        for name in known.get(package, ()):
+            try:
+                version(name)
+            except PackageNotFoundError:  # half-removed
+                continue
+            if package not in (OWN, "energy_plugin"):
+                yield name
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little"))
+        found.update(part)
+    return found.hexdigest()

@@ -1,0 +1,76 @@
+"use strict";
+(() => {
+  // Sorting: a button in each head; numbers by value, empty cells last, whatever the direction.
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    const text = (cell.dataset.v ?? cell.textContent).trim();
+    const number = Number.parseFloat(text);
+    return { text, number: cell.classList.contains("n") ? number : NaN, empty: text === "" };
+  };
+  const compare = (a, b) => Number.isNaN(a.number) || Number.isNaN(b.number)
+    ? a.text.localeCompare(b.text, "en", { numeric: true }) : a.number - b.number;
+  const sort = (table, column, head) => {
+    const ascending = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    const body = table.tBodies[0];
+    const rows = Array.from(body.rows, (row) => [valueOf(row, column), row]);
+    rows.sort(([a], [b]) => a.empty - b.empty || (ascending ? compare(a, b) : compare(b, a)));
+    body.append(...rows.map(([, row]) => row));
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    Array.from(table.tHead.rows[0].cells).forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => sort(table, column, head));
+      head.append(button);
+    });
+  }
+
+  // Filtering: every word has to occur; groups open while a filter is set, and close again.
+  const input = document.getElementById("filter");
+  const ticks = Array.from(document.querySelectorAll(".bar [data-status]"));
+  const found = document.getElementById("found");
+  const items = Array.from(document.querySelectorAll("main [data-status], .pivot tbody tr"), (node) => {
+    const section = node.closest("section");
+    const reason = node.closest(".reason");
+    const words = [node.textContent, section.id, reason ? reason.firstElementChild.textContent : ""];
+    return { node, section, text: words.join(" ").toLowerCase(), status: node.dataset.status };
+  });
+  const groups = Array.from(document.querySelectorAll(".skipped, .reason, .more"));
+  const sections = Array.from(document.querySelectorAll("section.source"));
+  const figures = Array.from(document.querySelectorAll("main [data-status]")).length;
+  const filter = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = new Set(ticks.filter((tick) => tick.checked).map((tick) => tick.dataset.status));
+    const all = words.length === 0 && wanted.size === ticks.length;
+    const alive = new Set();
+    let count = 0;
+    for (const { node, section, text, status } of items) {
+      const shown = (status === undefined || wanted.has(status)) && words.every((word) => text.includes(word));
+      node.hidden = !shown;
+      if (!shown) continue;
+      if (status !== undefined) count += 1;
+      alive.add(section);
+      for (let group = node.closest("details"); group; group = group.parentElement.closest("details")) alive.add(group);
+    }
+    for (const group of groups) {
+      group.hidden = !alive.has(group);
+      group.open = words.length > 0 && alive.has(group);
+    }
+    for (const section of sections) section.hidden = !alive.has(section);
+    for (const table of document.querySelectorAll("table.figures")) {
+      table.hidden = !Array.from(table.tBodies[0].rows).some((row) => !row.hidden);
+    }
+    document.documentElement.dataset.filtered = input.value;
+    found.value = all ? "" : `${count} of ${figures} figures`;
+  };
+  let waiting = 0;
+  input.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(filter, 80);
+  });
+  for (const tick of ticks) tick.addEventListener("change", filter);
+  document.documentElement.dataset.ready = "yes";
+})();

@@ -1,0 +1,247 @@
+"""A pass in chunks: kept as it goes, taken up where it stopped, shared without a bit's difference."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bench_fakes
+import pytest
+import torch
+from safetensors import safe_open
+
+from energy_plugin.cli import main
+from energy_plugin_bench.assets import CorruptAssetError
+from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.computing import Computing
+
+SMALL = Computing(batch_size=10)  # chunks of 1,000, the carried ones of less
+ROW = "oe_mnist_baseline_error_rate"
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr("energy_plugin_bench.computing.CHUNK", 100)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path, said):
+    return LogitsCache(tmp_path / "logits", said.append)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How many images went through the network in each batch."""
+    calls = []
+    forward = bench_fakes.Brightness.forward
+
+    def counting(self, x):
+        calls.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(bench_fakes.Brightness, "forward", counting)
+    return calls
+
+
+def taken(runner, name="all"):
+    return runner.passes(runner.registry.recipes["shades"], "bright", name)
+
+
+def files(cache):
+    return [path for path in cache.folder.rglob("*") if path.is_file()]
+
+
+def test_a_second_run_computes_nothing(world, cache, seen):
+    first = taken(world(cache=cache, computing=SMALL))
+    assert (first.origin, sum(seen)) == ("images", 400)
+    second = taken(world(cache=cache, computing=SMALL))
+    assert (second.origin, sum(seen)) == ("cached logits", 400)
+    assert torch.equal(first.logits, second.logits)
+    assert torch.equal(first.labels, second.labels)
+    assert len(files(cache)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": 2.0},
+        {"recipe": bench_fakes.RECIPE.replace("seed = 1", "seed = 2")},
+        {"recipe": bench_fakes.RECIPE.replace("options = { count", 'transform = ["ink"]\noptions = { count')},
+        {
+            "recipe": bench_fakes.RECIPE.replace(
+                'e = "brightness"', 'e = "brightness"\nmean = [0.1]\nstd = [1.0]'
+            )
+        },
+        {"computing": Computing(batch_size=20)},
+        {"computing": Computing(batch_size=10, amp="bfloat16")},
+    ],
+    ids=["weights", "options", "transform", "normalisation", "batch size", "precision"],
+)
+def test_other_ingredients_are_computed_anew(world, cache, seen, change):
+    taken(world(cache=cache, computing=SMALL))
+    assert taken(world(**{"cache": cache, "computing": SMALL, **change})).origin == "images"
+    assert sum(seen) == 800
+
+
+def test_other_code_is_computed_anew(world, cache, seen, monkeypatch):
+    taken(world(cache=cache))
+    monkeypatch.setattr("energy_plugin_bench.fingerprint._package", lambda name: "edited")
+    assert taken(world(cache=cache)).origin == "images"
+
+
+def test_weights_with_another_hash_are_refused_though_logits_are_kept(world, cache, tmp_path):
+    taken(world(cache=cache))
+    runner = world(cache=cache)
+    weights = tmp_path / "data" / "shades" / "bright.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(CorruptAssetError, match=r"bright\.safetensors is not the file that was named"):
+        taken(runner)
+
+
+class _BrokenOffError(Exception):
+    """What ends a run."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, _BrokenOffError])
+def test_a_pass_that_was_broken_off_goes_on_where_it_stopped(world, cache, seen, error):
+    def stop(what, done, total):
+        if done >= 250:
+            raise error
+
+    whole = taken(world(computing=SMALL))
+    seen.clear()
+    with pytest.raises(error):
+        taken(world(cache=cache, computing=SMALL, progress=stop))
+    assert sum(seen) == 250
+    assert len(files(cache)) == 2  # two chunks are whole
+    assert not list(cache.folder.rglob("*.part"))
+    told = []
+    resumed = taken(world(cache=cache, computing=SMALL, progress=lambda *report: told.append(report)))
+    assert sum(seen) == 250 + 200
+    assert told[0] == ("bright on all", 200, 400)
+    assert torch.equal(resumed.logits, whole.logits)
+    assert torch.equal(resumed.labels, whole.labels)
+    assert len(files(cache)) == 1
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_a_file_cut_in_half_is_computed_anew_and_told(world, cache, seen, said, part):
+    whole = taken(world(cache=cache, computing=SMALL))
+    (file,) = files(cache)
+    if part:
+        key = file.stem
+        content = cache.read(key)
+        cache.write(key, content[0][:100], content[1][:100], {}, "00000000-00000100")
+        file.unlink()
+        file = cache.file(key, "00000000-00000100")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    again = taken(world(cache=cache, computing=SMALL))
+    assert again.origin == "images"
+    assert torch.equal(again.logits, whole.logits)
+    assert sum(seen) == 800
+    assert len(said) == 1
+    assert "is damaged" in said[0]
+    assert taken(world(cache=cache, computing=SMALL)).origin == "cached logits"
+
+
+def test_a_full_disk_costs_no_result(world, cache, said, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device")
+
+    expected = taken(world())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found = taken(world(cache=cache))
+    assert torch.equal(found.logits, expected.logits)
+    assert len(said) == 1
+
+
+def test_images_that_nobody_can_identify_are_not_kept(world, cache, monkeypatch):
+    monkeypatch.setattr("energy_plugin_bench.fingerprint.of_images", lambda data: None)
+    for _ in range(2):
+        assert taken(world(cache=cache)).origin == "images"
+    assert not cache.folder.exists()
+
+
+def test_mixed_precision_moves_figures_a_little(world):
+    exact, mixed = (taken(world(computing=Computing(amp=amp))).logits for amp in ("", "bfloat16"))
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(exact, mixed, atol=1e-2)
+
+
+def test_chunks_are_whole_batches_and_the_same_for_everybody():
+    assert Computing(batch_size=30).chunks(200) == [range(90), range(90, 180), range(180, 200)]
+    assert Computing(batch_size=300).chunks(700) == [range(300), range(300, 600), range(600, 700)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"batch_size": 0}, "batch size 0"),
+        ({"workers": -1}, "workers -1"),
+        ({"amp": "float8"}, "expected bfloat16 or float16"),
+        ({"device": "toaster"}, "the device is 'toaster'; expected cpu, cuda"),
+    ],
+)
+def test_wrong_settings_are_told(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Computing(**wrong)
+
+
+def cached(home):
+    """What is kept: key and hash of the content, of each file."""
+    found = {}
+    for path in (home / "logits").iterdir():
+        with safe_open(path, framework="pt") as stored:
+            found[path.name] = stored.metadata()["sha256"]
+    return found
+
+
+def test_two_processes_give_what_one_gives_bit_for_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()  # chunks of the usual size, as the processes have them
+    monkeypatch.delenv("ENERGY_PLUGIN_DATA", raising=False)
+    one, two = tmp_path / "one", tmp_path / "two"
+    monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(one))
+    arguments = ["reproduce", "-k", ROW, "--json"]
+    assert main(arguments) == 0
+    alone = capsys.readouterr().out
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "ENERGY_PLUGIN_HOME": str(two), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "-m", "energy_plugin.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert cached(one) == cached(two)
+    assert len(cached(two)) == 1
+    figures = [line for line in done.stdout.splitlines() if '"measured"' in line or '"origin"' in line]
+    assert figures == [line for line in alone.splitlines() if '"measured"' in line or '"origin"' in line]
+    assert done.stdout.startswith("{")  # one document: the other process prints nothing
+    assert done.stdout.count('"schema"') == 1
+    assert '"processes": "2"' in done.stdout
+
+
+def test_an_error_of_one_process_ends_all(tmp_path):
+    weights = tmp_path / "mnist" / "weights" / "baseline_epoch_9.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"something else")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, "-m", "energy_plugin.cli", "reproduce", "-k", ROW, "--data-root", str(tmp_path)],
+        env={**os.environ, "ENERGY_PLUGIN_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    assert "expected sha256:277eeb51" in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,80 @@
+"""Images in batches: the same from arrays, files and threads, and a missing file is told."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from energy_plugin_bench.assets import CorruptAssetError
+from energy_plugin_bench.imagesets import ImageSet
+from energy_plugin_bench.local import image_folder
+from energy_plugin_bench.reading import batches
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(pixels, tmp_path):
+    for index, image in enumerate(pixels):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "a" / f"{index:02d}.png")
+    return tmp_path
+
+
+def joined(read):
+    parts = list(read)
+    return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+def test_arrays_come_in_order_and_batches(pixels):
+    data = ImageSet(pixels, np.arange(11))
+    sizes = [len(labels) for _, labels in batches(data, range(1, 10, 2), (), 2)]
+    images, labels = joined(batches(data, range(1, 10, 2), (), 2))
+    assert sizes == [2, 2, 1]
+    assert labels.tolist() == [1, 3, 5, 7, 9]
+    assert torch.equal(images, torch.from_numpy(pixels[1:10:2]).permute(0, 3, 1, 2).float() / 255)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_files_give_what_arrays_give(pixels, folder, workers):
+    expected = joined(batches(ImageSet(pixels, np.zeros(11, dtype=np.int64)), range(11), (), 4))
+    found = joined(batches(image_folder(folder), range(11), (), 4, workers=workers))
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("kind", ["pil", "array", "tensor"])
+def test_transforms_see_pixels_whatever_the_data_set_gives(pixels, kind):
+    class Pairs:
+        def __len__(self):
+            return len(pixels)
+
+        def __getitem__(self, index):
+            image = pixels[index]
+            as_tensor = torch.from_numpy(image).permute(2, 0, 1)
+            return {"pil": Image.fromarray(image), "array": image, "tensor": as_tensor}[kind], index
+
+    expected, _ = joined(batches(ImageSet(pixels, np.arange(11)), range(11), ("negative",), 4))
+    found, labels = joined(batches(Pairs(), range(11), ("negative",), 4))
+    assert torch.equal(found, expected)
+    assert labels.tolist() == list(range(11))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_missing_image_is_told_by_name(folder, workers):
+    data = image_folder(folder)
+    (folder / "a" / "07.png").unlink()
+    with pytest.raises(
+        CorruptAssetError, match=r"image 7 of 11 cannot be read: .*07\.png.* Put the file back"
+    ):
+        joined(batches(data, range(11), (), 4, workers=workers))
+
+
+def test_an_image_that_is_cut_off_is_told(folder):
+    file = folder / "a" / "03.png"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(CorruptAssetError, match="image 3 of 11 cannot be read"):
+        joined(batches(image_folder(folder), range(11), (), 4))
