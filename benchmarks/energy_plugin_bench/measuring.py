@@ -123,19 +123,32 @@ def measured(
             runner.share(rows, registries.matcher(options.expression))
         verdicts = list(_verdicts(runner, rows, options, progress))
         verdicts += beside(runner, rows, detectors(runner.manager), known=verdicts)
-        behind = tuple(curves(runner, verdicts)) if with_curves else ()
+        found = reported(runner, tuple(verdicts), process.world, with_curves=with_curves)
+    return replace(found, seconds=time.monotonic() - started)
+
+
+def reported(
+    runner: Runner, verdicts: tuple[Verdict, ...], processes: int = 1, *, with_curves: bool = False
+) -> Report:
+    """Put verdicts together with what they came from.
+
+    Args:
+        runner: Who reached them.
+        verdicts: At least those of the report.
+        processes: How many shared the images.
+        with_curves: Whether the distributions of scores are wanted, too.
+    """
+    known = runner.registry.sources
     return Report(
-        tuple(verdicts),
-        environment(runner.passes.computing, process.world),
-        time.monotonic() - started,
-        {source.name: about(source) for source, _ in rows},
-        behind,
-        dict(sorted(runner.passes.used.items())),
+        verdicts,
+        environment(runner.passes.computing, processes),
+        sources={name: _about(known[name]) for name in dict.fromkeys(v.source for v in verdicts)},
+        curves=tuple(curves(runner, verdicts)) if with_curves else (),
+        hashes=dict(sorted(runner.passes.used.items())),
     )
 
 
-def about(source: Source) -> dict[str, str]:
-    """What a report says of a source."""
+def _about(source: Source) -> dict[str, str]:
     return {name: str(getattr(source, name)) for name in ("title", "cite", "repository", "kind", "note")}
 
 

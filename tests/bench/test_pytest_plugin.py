@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from energy_plugin_bench.runner import question
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,6 +71,67 @@ def test_the_ids_of_the_tests_are_those_of_the_rows(registry):
     assert code == 0, text
     wanted = {row.id for _, row in registry.rows() if row.id.startswith("song_svhn")}
     assert {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line} == wanted
+
+
+def test_rows_are_chosen_by_markers():
+    code, text = run(
+        "--collect-only", "-q", "-m", "(akamaster_resnet or dice_issue_2) and not needs_download"
+    )
+    assert code == 0, text
+    found = {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line}
+    assert found == {"resnet20_cifar10_akamaster_error_rate", "resnet56_cifar10_akamaster_error_rate"}
+
+
+def test_what_a_row_needs(registry, carried_runner):
+    from energy_plugin_bench.needs import needs
+
+    for source, row in registry.rows():
+        found = list(needs(carried_runner, source.name, row))
+        runs = not carried_runner.obstacles(source.name, question(row))
+        assert found == ([] if runs else ["needs_data", "needs_download"]), row.id
+
+
+def test_slow_networks_are_long_where_they_are_computed(registry, data_root, find):
+    from energy_plugin_bench.assets import Assets
+    from energy_plugin_bench.needs import needs
+    from energy_plugin_bench.runner import Runner
+
+    source, row = find(registry, "resnet20_cifar10_akamaster_error_rate")
+    live = Runner(registry, Assets(registry.files, data_root), from_images=True)
+    assert list(needs(live, source.name, row)) == ["long"]
+    assert list(needs(Runner(registry, Assets(registry.files, data_root)), source.name, row)) == []
+
+
+def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path / "home"))
+    page = tmp_path / "report.html"
+    code, text = run(
+        "-k", "oe_mnist_baseline_fashion_mnist_fpr95", f"--energy-html={page}", "--energy-batch-size=500"
+    )
+    assert code == 0, text
+    assert "oe_mnist_baseline_fashion_mnist_fpr95" in page.read_text()
+    assert "<dt>batch_size</dt><dd>500</dd>" in page.read_text()
+    assert "<svg" in page.read_text()
+    assert len(list((tmp_path / "home" / "logits").iterdir())) == 2
+
+
+def test_wrong_settings_are_told_before_anything_runs(tmp_path):
+    code, text = run("--energy-device=toaster", "-k", "akamaster")
+    assert code != 0
+    assert "the device is 'toaster'; expected cpu, cuda" in text
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(tmp_path, pytestconfig):
+    from energy_plugin_bench import pytest_plugin
+
+    class Options:
+        stash = pytest.Stash()
+
+        def getoption(self, name, default=None):
+            return str(tmp_path / "gone" / "report.html") if name == "energy_html" else default
+
+    with pytest.raises(pytest.UsageError, match="there is no folder"):
+        pytest_plugin.pytest_configure(Options())
 
 
 def test_the_plugin_imports_nothing_heavy():
