@@ -3,7 +3,8 @@
     check_plugin("my_plugin")
     check_loss(MyLoss)
     check_detector(MyDetector, higher_is="id")
-    check_host("my_suite")
+    check_host("my_suite")                             # a suite that somebody registers at
+    check_host(lookup=my_suite.plugins.find)           # a suite that reads the hooks itself
 
 Any test runner will do. A check that fails raises `ContractError`, an AssertionError whose message begins
 with the name of the check.
@@ -22,6 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from energy_plugin import trial
 from energy_plugin.errors import ContractError
 from energy_plugin.manager import PluginManager, default_manager, register
 from energy_plugin.records import TASKS, CommandSpec, PublishedSpec, Record
@@ -136,19 +138,58 @@ def check_detector(
         check.that(alone, "a sample's score depends on the other samples of its batch")
 
 
-def check_host(host: str | Callable[[], Registration], *, modules: Iterable[str] = ()) -> None:
-    """Check that a registration is whole, made once, and taken back without a trace; afterwards it is undone.
+def check_host(
+    host: str | Callable[[], Registration] | None = None,
+    *,
+    modules: Iterable[str] = (),
+    lookup: Callable[[str, str], Any] | None = None,
+) -> None:
+    """Check how a host is served: by a registration, by the hooks that it has adopted, or by both.
+
+    A registration is whole, made once, and taken back without a trace; afterwards it is undone. A lookup
+    finds a plug-in's detector while broken plug-ins are installed beside it, and guesses no name.
 
     Args:
         host: The name of a suite that a plug-in knows, or what its `HostSpec` loads.
         modules: Names of modules of the host (with all below them) whose namespaces must be the same before
             and after; those that the `HostSpec` requires are added.
+        lookup: The host's own: called with a hook and a name, such as ("ood_detectors", "energy"), it returns
+            what the record's target names. It must look at entry points when it is called.
 
     Raises:
         ContractError: Naming the check that failed.
+        TypeError: There is neither a host nor a lookup.
     """
+    if host is None and lookup is None:
+        raise TypeError("check_host needs a host (a name, or what makes the registration) or lookup=...")
+    if lookup is not None:
+        _check_lookup(lookup)
+    if host is not None:
+        _check_registration(host, set(modules))
+
+
+def _check_lookup(lookup: Callable[[str, str], Any]) -> None:
+    check = _Check("check_host (lookup)")
+    with trial.installed():
+        what = "with broken plug-ins installed, looking up a good one"
+        found = check.call(what, lookup, "ood_detectors", trial.GOOD)
+        check.that(callable(found), f"{what}: expected what the target names, got {found!r}")
+        check.that(
+            hasattr(check.call(f"{what}: calling it", found), "score"), f"{what}: it makes no detector"
+        )
+        for name, why in (
+            (trial.CLAIMED, "a name with two owners"),
+            (trial.ABSENT, "a name that nobody has"),
+        ):
+            try:
+                guessed = lookup("ood_detectors", name)
+            except Exception:  # noqa: BLE001, S112 - which error a host raises is its own choice
+                continue
+            check.that(False, f"{why} must be an error, but the lookup gave {guessed!r}")
+
+
+def _check_registration(host: str | Callable[[], Registration], roots: set[str]) -> None:
     check = _Check(f"check_host ({host if isinstance(host, str) else getattr(host, '__name__', host)})")
-    roots = set(modules)
     if isinstance(host, str):
         spec = check.call("looking the host up", default_manager().get, "host", host)
         roots |= set(spec.requires)

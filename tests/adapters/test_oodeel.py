@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from page_code import code
 from suite_cases import host_module, mnist
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -158,3 +159,9 @@ def test_constant_scores_have_no_false_positive_rate_of_zero() -> None:
     same = torch.zeros(50)
     assert bench_metrics((same.numpy(), same.numpy()))["fpr95tpr"] == 0.0
     assert metrics.evaluate(same, same).fpr95 == 1.0
+
+
+def test_the_code_of_the_page_runs() -> None:
+    names = code("suites.md", "oodeel")
+    assert names["scores"].shape == (32,)
+    assert names["detector"].t == 2.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from page_code import code
 from suite_cases import host_module, mnist
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -309,3 +310,9 @@ def test_the_segmentation_routine_trains_with_our_loss() -> None:
     run("fit", routine, DataLoader(TensorDataset(images, coded), batch_size=6))
     assert seen == [[-1, 0, 1, 2, 3]]
     assert not torch.equal(network.weight, before)
+
+
+def test_the_code_of_the_page_runs() -> None:
+    names = code("suites.md", "torch-uncertainty")
+    assert names["pixels"].ood_criterion.squashed
+    assert isinstance(names["routine"].loss, EnergyRegularizedLoss)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks_page import code
+from page_code import code
 from suite_cases import host_module
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -41,7 +41,9 @@ def clusters() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_module_trains_and_scores() -> None:
     inputs, targets = clusters()
     network = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
-    module = code("Lightning")["Energy"](network, EnergyRegularizedLoss(0.1, -5.0, -1.0, "group_mean"))
+    module = code("frameworks.md", "Lightning")["Energy"](
+        network, EnergyRegularizedLoss(0.1, -5.0, -1.0, "group_mean")
+    )
     first = module.loss(network(inputs), targets).item()
     loader = DataLoader(TensorDataset(inputs, targets), batch_size=48, shuffle=True)
     trainer(max_epochs=20).fit(module, loader)
@@ -60,7 +62,9 @@ def test_accumulation_is_the_whole_step_where_shares_are_fixed(mixed: bool) -> N
         loader = DataLoader(TensorDataset(inputs, targets), batch_size=48, shuffle=True)
     batches = list(loader)
     network = torch.nn.Linear(2, 2)
-    module = code("Lightning")["Energy"](network, EnergyRegularizedLoss(1.0, -5.0, -1.0, "group_mean"))
+    module = code("frameworks.md", "Lightning")["Energy"](
+        network, EnergyRegularizedLoss(1.0, -5.0, -1.0, "group_mean")
+    )
     whole = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
     module.loss(network(whole[0]), whole[1]).backward()
     wanted = network.weight.detach() - 0.1 * network.weight.grad

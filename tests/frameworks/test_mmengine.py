@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks_page import code
+from page_code import code
 from suite_cases import host_module
 
 from energy_plugin import EnergyRegularizedLoss
@@ -19,7 +19,7 @@ models: Any = importlib.import_module("mmengine.registry").MODELS
 
 @pytest.fixture
 def built() -> Iterator[Any]:
-    code("mmengine, mmsegmentation")
+    code("frameworks.md", "mmengine, mmsegmentation")
     yield models.build({"type": "EnergyPluginLoss", "alpha": 0.1, "margin_in": -25.0, "margin_out": -7.0})
     models.module_dict.pop("EnergyPluginLoss")
     assert "EnergyPluginLoss" not in models

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks_page import code
+from page_code import code
 from suite_cases import host_module
 
 from energy_plugin import EnergyRegularizedLoss
@@ -81,13 +81,13 @@ def wanted(reduction: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_the_hook_gives_the_mean_over_all_samples_of_a_step(tmp_path: Path, steps: int) -> None:
-    options = code("Hugging Face")["options"]
+    options = code("frameworks.md", "Hugging Face")["options"]
     torch.testing.assert_close(gradient_of(Trainer, tmp_path, steps, **options), wanted("mean"))
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_the_trainer_gives_the_means_of_both_kinds(tmp_path: Path, steps: int) -> None:
-    kind = code("Hugging Face", 1)["EnergyTrainer"]
+    kind = code("frameworks.md", "Hugging Face", 1)["EnergyTrainer"]
     torch.testing.assert_close(gradient_of(kind, tmp_path, steps), wanted("group_mean"))
 
 
