@@ -109,6 +109,7 @@ def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]
     yield from _twice("the id", (row.id for source in sources for row in source.rows))
     yield from _twice("a recipe for the source", (recipe.source for recipe in recipes))
     yield from _twice("the file", (asset.path for asset in files))
+    yield from _sameness([row for source in sources for row in source.rows])
     known = {asset.path for asset in files}
     for recipe in recipes:
         wanted = [n.weights for n in recipe.networks.values()] + [i.asset for i in recipe.inputs.values()]
@@ -116,6 +117,22 @@ def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]
             yield f"recipe of {recipe.source}: no file list has {path!r}. {near_misses(path, known)}"
         if recipe.source not in {source.name for source in sources}:
             yield f"recipe of {recipe.source}: there is no such source"
+
+
+def _sameness(rows: list[PublishedValue]) -> Iterator[str]:
+    """Rows that say they are another one, and are not."""
+    known = {row.id: row for row in rows}
+    for row in rows:
+        other = known.get(row.same_as)
+        if not row.same_as:
+            continue
+        if other is None:
+            yield f"{row.id}: same_as: there is no row {row.same_as!r}. {near_misses(row.same_as, known)}"
+        elif (other.value, other.metric) != (row.value, row.metric):
+            found = f"{other.metric} {other.value}, not {row.metric} {row.value}"
+            yield f"{row.id}: same_as: {row.same_as} is {found}"
+        elif other.same_as:
+            yield f"{row.id}: same_as: {row.same_as} is itself {other.same_as}: name that"
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[str]:

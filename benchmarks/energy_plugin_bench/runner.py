@@ -70,7 +70,7 @@ class Runner:
             id=row.id, source=source.name, status="not run", asked=asked, unit=row.unit,
             published=row.printed, place=row.place, note=row.note,
         )  # fmt: skip
-        obstacles = self.obstacles(source.name, asked)
+        obstacles = (row.obstacle,) if row.obstacle else self.obstacles(source.name, asked)
         if obstacles:
             return replace(told, reason=ALSO.join(obstacles))
         recipe = self.registry.recipes[source.name]
@@ -117,6 +117,8 @@ class Runner:
         if recipe is None:
             return ("no recipe is written for this source yet",)
         missing = recipe.obstacles(asked.network, asked.id_set, asked.ood_set)
+        if asked.ood_set and not any(spec.name == asked.method for spec in self.manager.detectors()):
+            missing = (f"no plug-in offers the score {asked.method!r} as a detector of logits", *missing)
         if missing:
             return missing
         if recipe.protocol(asked.metric, asked.ood_set) is None:
