@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy_plugin.errors import near_misses
+from energy_plugin.published import unfold
 
 METRICS = {
     "error_rate": "share of wrongly classified images",
@@ -242,11 +243,7 @@ def _unfold(tables: object, label: str, faults: list[str]) -> Iterator[tuple[str
         faults.append(f"{label}: tables is {type(tables).__name__}; expected [[tables]]")
         return
     for number, table in enumerate(tables, start=1):
-        shared = {"table" if key == "name" else key: v for key, v in table.items() if key != "rows"}
-        prefix = shared.pop("place", "")
-        for index, row in enumerate(table.get("rows", []), start=1):
-            fields = {**shared, **row}
-            fields["place"] = f"{prefix} {fields.get('place', '')}".strip()
+        for index, fields in enumerate(unfold(table), start=1):
             yield f"{label}: {fields.get('id', f'table {number}, row {index}')}", fields
 
 
