@@ -218,7 +218,7 @@ def _apply_rules(
         matched.append(number)
         row["caveats"] += [caveat for caveat in rule.get("caveats", []) if caveat not in row["caveats"]]
         for key, template in rule.get("set", {}).items():
-            text = template.format_map(texts)
+            text = template.format_map(texts) if isinstance(template, str) else template
             row[key] = "; ".join(part for part in (row["note"], text) if part) if key == "note" else text
         if "same_as" in rule:
             same = _same(row, rule["same_as"], known[rule["same_as"]["source"]])

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,9 +15,11 @@ from energy_plugin.manager import PluginManager
 from energy_plugin.outputs import logits_of
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
 from energy_plugin_bench.imagesets import Array
+from energy_plugin_bench.lazy import as_image_set
 from energy_plugin_bench.recipe import Network, Recipe
 from energy_plugin_bench.threads import one_thread
 from energy_plugin_bench.transforms import apply, as_batch
+from energy_plugin_bench.weights import load_weights
 
 Progress = Callable[[str, int, int], None]
 """Told what runs, how many images are done, and of how many."""
@@ -121,27 +121,16 @@ class Passes:
         options = dict(chosen.options)
         if chosen.asset:
             options["path"] = self.assets.find(chosen.asset)
-        return self.manager.get("dataset", chosen.dataset).load()(**options)
+        found = self.manager.get("dataset", chosen.dataset).load()(**options)
+        return found if hasattr(found, "images") or hasattr(found, "names") else as_image_set(found)
 
     def model(self, chosen: Network) -> nn.Module:
         """Return a network with its weights, in evaluation mode."""
         weights = self.assets.find(chosen.weights) if chosen.weights else None
         model: nn.Module = self.manager.get("backbone", chosen.backbone).load()(**chosen.options)
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, chosen.rename)
         return model.eval()
-
-
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Load a safetensors file strictly.
-
-    Raises:
-        CorruptAssetError: It is no such file, or its tensors are not the network's.
-    """
-    try:
-        model.load_state_dict(load_file(file), strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise CorruptAssetError(f"{file} does not fit {type(model).__name__}: {error}") from error
 
 
 def forward(model: nn.Module, images: Array, chosen: Network, told: Callable[[int, int], None]) -> Tensor:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from energy_plugin.errors import near_misses
 from energy_plugin.manager import PluginManager, default_manager
-from energy_plugin_bench.recipe import Asset, Recipe, parse_files, parse_recipe
+from energy_plugin_bench.recipe import SHARED, Asset, Recipe, parse_files, parse_recipe
 from energy_plugin_bench.rows import PublishedValue, RowsError, Source, parse_source
 
-KINDS = ("source", "recipe", "files")
+KINDS = ("source", "recipe", "files", "shared")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def read(folders: Iterable[Traversable]) -> Registry:
     recipes: list[Recipe] = []
     files: list[Asset] = []
     faults: list[str] = []
+    written: list[tuple[str, Mapping[str, Any]]] = []
+    shared: dict[str, Mapping[str, Any]] = {}
     for file in sorted((f for folder in folders for f in folder.iterdir()), key=lambda f: f.name):
         if not file.name.endswith(".toml"):
             continue
@@ -82,9 +85,15 @@ def read(folders: Iterable[Traversable]) -> Registry:
         elif kinds == ["source"]:
             sources += parse_source(data, file.name, faults)
         elif kinds == ["recipe"]:
-            recipes += parse_recipe(data, file.name, faults)
+            written.append((file.name, data))
+        elif kinds == ["shared"]:
+            shared[str(data["shared"].get("name", file.name))] = data
+            unknown = sorted(set(data) - {"shared", *SHARED})
+            faults += [f"{file.name}: unknown table {key!r}" for key in unknown]
         else:
             files += parse_files(data, file.name, faults)
+    for label, recipe in written:
+        recipes += parse_recipe(recipe, label, faults, shared)
     faults += _crosscheck(sources, recipes, files)
     if faults:
         raise RowsError(faults)
@@ -95,7 +104,7 @@ def read(folders: Iterable[Traversable]) -> Registry:
     )
 
 
-def _parsed(file: Traversable, faults: list[str]) -> dict[str, object]:
+def _parsed(file: Traversable, faults: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from energy_plugin_bench.assets import Assets
 from energy_plugin_bench.measure import (
     Figure,
     is_wrong,
+    mean_of,
     measured,
     on_another_device,
     outlier_scores,
@@ -123,12 +124,18 @@ class Runner:
             return missing
         if recipe.protocol(asked.metric, asked.ood_set) is None:
             return ("the recipe has no protocol for this metric and set",)
-        needed = recipe.needs(asked.id_set, asked.ood_set)
-        found = [self.passes.obstacles(recipe, asked.network, name) for name in needed]
+        found = [
+            self.passes.obstacles(recipe, network, name)
+            for network, ood_set in recipe.parts(asked.network, asked.ood_set)
+            for name in recipe.needs(asked.id_set, ood_set)
+        ]
         return tuple(dict.fromkeys(obstacle for obstacles in found for obstacle in obstacles))
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""
+        parts = recipe.parts(asked.network, asked.ood_set)
+        if len(parts) > 1:
+            return mean_of(self._figure(recipe, replace(asked, network=n, ood_set=o)) for n, o in parts)
         if asked.ood_set == ANOMALOUS_PIXELS:
             return self._pixels(recipe, asked), "images"
         known = self._taken(recipe, asked.network, asked.id_set)

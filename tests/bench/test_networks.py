@@ -7,7 +7,8 @@ from energy_plugin_bench.assets import CorruptAssetError
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 from energy_plugin_bench.networks.densenet import DenseNetBC100
 from energy_plugin_bench.networks.resnet import BasicBlock, CifarResNet
-from energy_plugin_bench.passes import load_weights, logits_file
+from energy_plugin_bench.passes import logits_file
+from energy_plugin_bench.weights import load_weights
 
 # Logits of the first test image, to three decimals, as they are stated with the converted weights.
 GOLDEN = {
