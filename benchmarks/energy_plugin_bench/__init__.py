@@ -84,6 +84,7 @@ def ood_datasets() -> tuple[DatasetSpec, ...]:
         _pairs("image_mask_arrays", "Arrays", "Images and masks of an npz archive."),
         _local("image_folder", "image_folder", "Images of a folder, one class a subfolder or none."),
         _local("image_list", "image_list", "Images and labels that a text file lists."),
+        _local("openood_list", "openood_list", "Images of a list of OpenOOD's benchmarks."),
         _local("image_arrays", "Arrays", "Images and labels of an npz archive."),
     )
 

@@ -70,7 +70,15 @@ class Passes:
         if logits_file(recipe, network, name) in self.assets.manifest["logits"]:
             return ()
         lacking = [path for path in needed(recipe, network, name) if self.assets.locate(path) is None]
-        return tuple(self.assets.missing(path) for path in lacking)
+        told = [self.assets.missing(path) for path in lacking]
+        backbone = self.manager.get("backbone", recipe.networks[network].backbone)
+        dataset = self.manager.get("dataset", recipe.inputs[name].dataset)
+        told += [
+            f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
+            for spec in (backbone, dataset)
+            if spec.missing()
+        ]
+        return tuple(told)
 
     def __call__(self, recipe: Recipe, network: str, name: str) -> Logits:
         """Return the logits of a network for an input.
@@ -93,11 +101,12 @@ class Passes:
     def compute(self, recipe: Recipe, network: str, name: str, *, every: int = 1) -> Logits:
         """Send the images through the network, or every so-manyth of them."""
         images = self.images(recipe, name)
-        model = self.model(recipe.networks[network])
+        chosen = recipe.networks[network]
+        model = self.model(chosen)
         tensor = forward(
             model,
-            apply(images.images[::every], recipe.inputs[name].transform),
-            recipe.networks[network],
+            apply(images.images[::every], (*recipe.inputs[name].transform, *chosen.transform)),
+            chosen,
             lambda done, total: self.progress(f"{network} on {name}", done, total),
         )
         return Logits(tensor, torch.from_numpy(images.labels[::every]), "images")
@@ -170,5 +179,5 @@ def made_of(recipe: Recipe, network: str, name: str, assets: Assets) -> dict[str
         "std": list(chosen.std),
         "dataset": images.dataset,
         "dataset_options": images.options,
-        "transform": list(images.transform),
+        "transform": [*images.transform, *chosen.transform],
     }

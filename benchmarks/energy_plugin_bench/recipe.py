@@ -84,6 +84,7 @@ class Network(Strict):
         weights: Path of an asset; loaded strictly. Empty: the factory brings its own.
         rename: Patterns in the names of published tensors, and what stands for them in the backbone's.
         mean_of: Networks, by name, whose figures are averaged: this is none itself.
+        transform: Steps that this network wants after those of its inputs.
         mean: A channel's mean, taken off after the images are in [0, 1].
         std: A channel's spread, divided by.
         rounding: How far another device moves a logit, relative to it: the spread of the largest logit when
@@ -100,6 +101,7 @@ class Network(Strict):
     weights: str = ""
     rename: dict[str, str] = Field(default_factory=dict)
     mean_of: tuple[Text, ...] = ()
+    transform: tuple[Text, ...] = ()
     mean: tuple[Number, ...] = ()
     std: tuple[Number, ...] = ()
     rounding: Annotated[Number, Field(ge=0)] = 0.0
@@ -229,7 +231,8 @@ class Recipe(Strict):
         include: Names of shared files, whose networks, inputs and sets are taken in; its own go before.
         networks: By the name that rows use; that of a network which cannot be run may be a shell pattern.
         inputs: By name.
-        sets: By the name that rows use; an input that they name needs no set.
+        sets: By the name that rows use; an input that they name needs no set. A set or input called
+            `ID_SET/NAME` is what NAME means beside that in-distribution set.
         protocols: The first that matches a row counts.
         extras: What to measure beside the rows.
     """
@@ -264,6 +267,11 @@ class Recipe(Strict):
             return self.networks[name]
         return next((known for pattern, known in self.networks.items() if fnmatchcase(name, pattern)), None)
 
+    def meant(self, id_set: str, name: str) -> str:
+        """What a set's name means beside an in-distribution set: `id_set/name` where that is known."""
+        whole = f"{id_set}/{name}"
+        return whole if whole in self.sets or whole in self.inputs else name
+
     def set_named(self, name: str) -> Set | None:
         """The set of this name; an input is a set of all its images."""
         if name in self.sets:
@@ -278,19 +286,20 @@ class Recipe(Strict):
         """The first protocol that matches."""
         return next((known for known in self.protocols if known.matches(metric, ood_set)), None)
 
-    def parts(self, network: str, ood_set: str | None) -> list[tuple[str, str | None]]:
+    def parts(self, network: str, id_set: str, ood_set: str | None) -> list[tuple[str, str | None]]:
         """Networks and OOD sets whose figures are averaged; the two themselves where there is no mean."""
-        chosen, outliers = self.network(network), self.set_named(ood_set or "")
+        meant = self.meant(id_set, ood_set) if ood_set else ood_set
+        chosen, outliers = self.network(network), self.set_named(meant or "")
         return [
             (one, other)
             for one in (chosen.mean_of if chosen else ()) or (network,)
-            for other in (outliers.mean_of if outliers else ()) or (ood_set,)
+            for other in (outliers.mean_of if outliers else ()) or (meant,)
         ]
 
     def obstacles(self, network: str, id_set: str, ood_set: str | None) -> tuple[str, ...]:
         """Why figures of this network and these sets cannot be measured; empty if they can."""
         reasons: list[str] = []
-        for name, outliers in self.parts(network, ood_set):
+        for name, outliers in self.parts(network, id_set, ood_set):
             chosen = self.network(name)
             reasons += [chosen.missing if chosen else f"the recipe does not know the network {name!r}"]
             names = [one for one in (id_set, outliers) if one is not None and one not in WITHIN]

@@ -126,15 +126,15 @@ class Runner:
             return ("the recipe has no protocol for this metric and set",)
         found = [
             self.passes.obstacles(recipe, network, name)
-            for network, ood_set in recipe.parts(asked.network, asked.ood_set)
+            for network, ood_set in recipe.parts(asked.network, asked.id_set, asked.ood_set)
             for name in recipe.needs(asked.id_set, ood_set)
         ]
         return tuple(dict.fromkeys(obstacle for obstacles in found for obstacle in obstacles))
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""
-        parts = recipe.parts(asked.network, asked.ood_set)
-        if len(parts) > 1:
+        parts = recipe.parts(asked.network, asked.id_set, asked.ood_set)
+        if parts != [(asked.network, asked.ood_set)]:
             return mean_of(self._figure(recipe, replace(asked, network=n, ood_set=o)) for n, o in parts)
         if asked.ood_set == ANOMALOUS_PIXELS:
             return self._pixels(recipe, asked), "images"
@@ -204,7 +204,7 @@ def _protocol(recipe: Recipe, asked: Question) -> Protocol:
 
 
 def _ood_set(recipe: Recipe, asked: Question) -> Set:
-    return recipe.set_named(asked.ood_set or "") or Set()
+    return recipe.set_named(recipe.meant(asked.id_set, asked.ood_set or "")) or Set()
 
 
 def questions(registry: Registry, source: str) -> Iterator[Question]:

@@ -37,7 +37,7 @@ def test_faults_of_several_files_come_together(tmp_path):
     text = str(caught.value)
     assert "unknown field 'ood_sett'" in text
     assert "protocols.0.draws" in text
-    assert "odd.toml: expected one of the heads source, recipe, files, not ['surce']" in text
+    assert "odd.toml: expected one of the heads source, recipe, files, shared, not ['surce']" in text
     assert "cut.toml: not a TOML file" in text
 
 
