@@ -108,11 +108,12 @@ def svhn(path: Path, per_digit: int = 0) -> ImageSet:
         ValueError: It is no such file.
     """
     from scipy.io import loadmat  # needed by nobody else, hence not of the extra [bench]
+    from scipy.io.matlab import MatReadError
 
     try:
         content = loadmat(path, variable_names=("X", "y"))
         images, digits = content["X"].transpose(3, 0, 1, 2), content["y"].ravel() % 10
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (MatReadError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no SVHN images: {error!r}. Copy it again.") from error
     if per_digit:
         kept = np.concatenate([np.flatnonzero(digits == digit)[:per_digit] for digit in range(10)])
