@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from energy_plugin_bench import registry as registries
 from energy_plugin_bench.assets import DATA_ROOT, Assets
 from energy_plugin_bench.atomic import replacing
+from energy_plugin_bench.download import fetch_for
 from energy_plugin_bench.report import Report, to_markdown, to_terminal
 from energy_plugin_bench.rows import PublishedValue, Source
 from energy_plugin_bench.runner import Runner
@@ -42,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
     parser.add_argument(
         "--all", dest="everything", action="store_true", help="list rows that were not run, too"
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch what the rows need into the cache ($ENERGY_PLUGIN_HOME)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
@@ -95,6 +101,8 @@ def reproduce(options: argparse.Namespace) -> Report:
     rows = registry.select(source=options.source, expression=options.expression)
     if not rows:
         raise ValueError(f"no published value matches {options.expression!r}; `--json` lists all ids")
+    if options.download:
+        fetch_for(Runner(registry, Assets(registry.files, options.data_root)), rows)
     with _bar(len(rows)) as progress:
         assets = Assets(registry.files, options.data_root)
         runner = Runner(registry, assets, from_images=options.from_images, progress=progress.network)
