@@ -24,6 +24,7 @@ from energy_plugin_bench.cache import LogitsCache
 from energy_plugin_bench.comparison import beside
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.curves import curves
+from energy_plugin_bench.download import fetch_for
 from energy_plugin_bench.options import add_options, said
 from energy_plugin_bench.passes import ALONE, quiet
 from energy_plugin_bench.passes import Progress as Told
@@ -53,6 +54,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         "--from-images",
         action="store_true",
         help="take images, not carried logits, wherever they are there",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch what the rows need into the cache ($ENERGY_PLUGIN_HOME)",
     )
     add_options(parser.add_argument_group("computing").add_argument)
 
@@ -117,6 +123,8 @@ def measured(
     rows = registry.select(source=options.source, expression=options.expression)
     if not rows:
         raise ValueError(f"no published value matches {options.expression!r}; `--json` lists all ids")
+    if options.download:
+        fetch_for(_runner(options, registry, process), rows)
     with _bar(len(rows)) as progress:
         runner = _runner(options, registry, process, progress.network)
         if process.world > 1:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from energy_plugin_bench.passes import logits_file, needed
 from energy_plugin_bench.rows import ANOMALOUS_PIXELS, PublishedValue
-from energy_plugin_bench.runner import Runner, question
+from energy_plugin_bench.runner import Runner, passes_of, question
 
 NEEDS_DATA, NEEDS_DOWNLOAD, LONG = "needs_data", "needs_download", "long"
 
@@ -18,16 +18,16 @@ def needs(runner: Runner, source: str, row: PublishedValue) -> Iterator[str]:
     not here, neither carried nor under the data root. `long`: it can be run, and takes minutes.
     """
     asked = question(row)
-    if runner.obstacles(source, asked):
+    if row.obstacle or runner.obstacles(source, asked):
         yield NEEDS_DATA
         yield NEEDS_DOWNLOAD
         return
     passes, recipe = runner.passes, runner.registry.recipes[source]
     manifest = passes.assets.manifest
-    inputs = recipe.needs(asked.id_set, asked.ood_set)
-    without_logits = [n for n in inputs if logits_file(recipe, asked.network, n) not in manifest["logits"]]
-    if any(set(needed(recipe, asked.network, name)) - set(manifest["files"]) for name in without_logits):
+    wanted = passes_of(recipe, asked)
+    without_logits = [which for which in wanted if logits_file(recipe, *which) not in manifest["logits"]]
+    if any(set(needed(recipe, *which)) - set(manifest["files"]) for which in without_logits):
         yield NEEDS_DATA
-    computed = [name for name in inputs if not passes.takes_carried(recipe, asked.network, name)]
-    if asked.ood_set == ANOMALOUS_PIXELS or (recipe.networks[asked.network].slow and computed):
+    computed = [network for network, name in wanted if not passes.takes_carried(recipe, network, name)]
+    if asked.ood_set == ANOMALOUS_PIXELS or any(recipe.networks[network].slow for network in computed):
         yield LONG

@@ -64,7 +64,7 @@ def test_nothing_verified_exits_with_3(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--source", "song_energy"], "there is no source 'song_energy'. Did you mean 'song_energy_ood'?"),
+        (["--source", "song_energy"], "there is no source 'song_energy'. Did you mean 'song_energy_ood'"),
         (["-k", "mnist fashion"], "cannot read 'mnist fashion'"),
         (["-k", "no_such_row"], "no published value matches 'no_such_row'"),
         (["--data-root", "nowhere"], "the data root nowhere is no folder"),
