@@ -48,7 +48,7 @@ def test_a_difference_exits_with_1(capsys, monkeypatch):
 def test_nothing_verified_exits_with_3(capsys):
     assert main(["reproduce", "--source", "dice_issue_2"]) == 3
     assert (
-        "21 rows not run (some for several reasons): 21: needs the repository's CIFAR-100 DenseNet"
+        "21 rows not run (some for several reasons): 21: needs dice/cifar100_densenet_checkpoint"
         in " ".join(capsys.readouterr().out.split())
     )
 
