@@ -1,7 +1,8 @@
 """What recipes do to images before a network sees them.
 
 A step takes and returns a whole set: (N, H, W) or (N, H, W, 3), uint8 in [0, 255] or float32 in [0, 1]. Steps
-with a size are named with it: ``resize 256``, ``crop 224``, ``square 480``.
+with a size are named with it: ``resize 256``, ``crop 224``, ``square 480``; what resizes does it bilinearly,
+or as it is told: ``resize 288 bicubic``.
 """
 
 from __future__ import annotations
@@ -58,19 +59,19 @@ def colour(images: Array) -> Array:
     return np.repeat(images[..., None], 3, axis=-1) if images.ndim == 3 else images
 
 
-def resize(images: Array, size: int) -> Array:
+def resize(images: Array, size: int, kind: str = "bilinear") -> Array:
     """Resize uint8 images so that the shorter side is `size`, the longer one in proportion, rounded down."""
     height, width = images.shape[1:3]
     short = min(height, width)
-    return _resized(images, size * height // short, size * width // short)
+    return _resized(images, size * height // short, size * width // short, kind)
 
 
-def square(images: Array, size: int) -> Array:
+def square(images: Array, size: int, kind: str = "bilinear") -> Array:
     """Resize uint8 images to `size` x `size`, whatever their proportions."""
-    return _resized(images, size, size)
+    return _resized(images, size, size, kind)
 
 
-def crop(images: Array, size: int) -> Array:
+def crop(images: Array, size: int, _: str = "") -> Array:
     """Cut `size` x `size` out of the middle.
 
     Raises:
@@ -83,15 +84,20 @@ def crop(images: Array, size: int) -> Array:
     return images[:, top : top + size, left : left + size]
 
 
-def _resized(images: Array, height: int, width: int) -> Array:
-    """Bilinear as Pillow does it, with antialiasing; nothing where the size is right already."""
+def _resized(images: Array, height: int, width: int, kind: str) -> Array:
+    """As Pillow does it, with antialiasing; nothing where the size is right already."""
     if images.shape[1:3] == (height, width):
         return images
-    whole = [Image.fromarray(im).resize((width, height), Image.Resampling.BILINEAR) for im in images]
+    whole = [Image.fromarray(im).resize((width, height), KINDS[kind]) for im in images]
     return np.stack([np.asarray(im) for im in whole])
 
 
-SIZED: Mapping[str, Callable[[Array, int], Array]] = MappingProxyType(
+KINDS: Mapping[str, Image.Resampling] = MappingProxyType(
+    {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+)
+"""How a size is changed."""
+
+SIZED: Mapping[str, Callable[[Array, int, str], Array]] = MappingProxyType(
     {step.__name__: step for step in (resize, square, crop)}
 )
 """Steps that are named with a size."""
@@ -107,17 +113,18 @@ def step(name: str) -> Callable[[Array], Array]:
     Raises:
         LookupError: There is no such step; with near misses.
     """
-    word, _, size = name.partition(" ")
-    if word in SIZED and size.isdecimal() and int(size) > 0:
-        return partial(_sized, word, int(size))
+    word, _, rest = name.partition(" ")
+    size, _, kind = rest.partition(" ")
+    if word in SIZED and size.isdecimal() and int(size) > 0 and (not kind or kind in KINDS):
+        return partial(_sized, word, int(size), kind or "bilinear")
     if name not in STEPS:
-        known = (*STEPS, *(f"{sized} SIZE" for sized in SIZED))
+        known = (*STEPS, *(f"{sized} SIZE" for sized in SIZED), "resize SIZE bicubic")
         raise LookupError(f"there is no transform {name!r}. {near_misses(name, known)}")
     return STEPS[name]
 
 
-def _sized(word: str, size: int, images: Array) -> Array:
-    return SIZED[word](images, size)
+def _sized(word: str, size: int, kind: str, images: Array) -> Array:
+    return SIZED[word](images, size, kind)
 
 
 def apply(images: Any, steps: Iterable[str]) -> Any:

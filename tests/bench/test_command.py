@@ -56,7 +56,7 @@ def test_a_difference_that_the_recipe_explains_is_shown_and_exits_with_0(capsys)
 def test_nothing_verified_exits_with_3(capsys):
     assert main(["reproduce", "--source", "dice_issue_2"]) == 3
     assert (
-        "21 rows not run (some for several reasons): 21: needs the repository's CIFAR-100 DenseNet"
+        "21 rows not run (some for several reasons): 21: needs dice/cifar100_densenet_checkpoint"
         in " ".join(capsys.readouterr().out.split())
     )
 

@@ -27,7 +27,7 @@ def test_reproduced_rows_pass_others_are_skipped_with_the_reason_and_all_are_cou
     code, text = run("-rs", "-k", "akamaster or dice_issue2_cifar100_svhn", f"--energy-output={output}")
     assert code == 0, text
     assert "2 passed, 3 skipped" in text
-    assert "not run: needs the repository's CIFAR-100 DenseNet" in text
+    assert "not run: needs dice/cifar100_densenet_checkpoint_100.pth.tar" in text
     assert "akamaster_resnet: 2 reproduced, 0 differs, 0 not run" in text
     assert "all: 2 reproduced, 0 differs, 3 not run" in text
     assert json.loads(output.read_text())["summary"]["reproduced"] == 2

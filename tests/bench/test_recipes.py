@@ -29,8 +29,10 @@ pytest.importorskip("pytorch_ood", reason="the extra [pytorch-ood] is not instal
 scipy_io = pytest.importorskip("scipy.io", reason="SciPy writes the stand-in for SVHN")
 
 RUNS = {
+    "dice_issue_2": 21,
     "energy_ood": 8,
     "gem": 8,
+    "maha_norm_ninco": 172,
     "mos": 20,
     "nac": 30,
     "oodeel": 6,

@@ -53,6 +53,8 @@ def test_resizing_and_cropping_are_those_of_torchvision_on_pillow_images(height,
     assert np.array_equal(ours, np.asarray(theirs))
     squashed = transforms.apply(pixels, ["square 48"])[0]
     assert np.array_equal(squashed, np.asarray(vision.Resize((48, 48))(image)))
+    bicubic = vision.Resize(32, vision.InterpolationMode.BICUBIC)(image)
+    assert np.array_equal(transforms.apply(pixels, ["resize 32 bicubic"])[0], np.asarray(bicubic))
 
 
 def test_a_crop_that_does_not_fit_is_refused():
@@ -60,7 +62,7 @@ def test_a_crop_that_does_not_fit_is_refused():
         transforms.apply(np.zeros((1, 20, 40, 3), np.uint8), ["crop 32"])
 
 
-@pytest.mark.parametrize("name", ["resize", "resize big", "resize 0", "crop -4"])
+@pytest.mark.parametrize("name", ["resize", "resize big", "resize 0", "crop -4", "resize 32 cubic"])
 def test_a_size_that_is_none_is_told(name):
     with pytest.raises(LookupError, match=f"there is no transform '{name}'"):
         transforms.step(name)
