@@ -172,6 +172,8 @@ def test_the_filter_filters_and_opens_what_it_found(opened):
     assert shown(opened) == ["four"]
     assert opened.run("return document.getElementById('found').value") == "1 of 6 figures"
     assert opened.run("return document.getElementById('source-alpha').hidden")
+    assert opened.run("return document.querySelector('[data-section=source-alpha]').hidden")
+    assert not opened.run("return document.querySelector('[data-section=source-beta]').hidden")
     write(opened, "alpha differs")
     assert shown(opened) == ["two"]
     write(opened, "alpha nowhere")
