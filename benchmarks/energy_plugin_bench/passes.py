@@ -84,6 +84,7 @@ class Passes:
         self.cache = cache
         self.process = process
         self.used: dict[str, str] = {}
+        self._not_installed: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[tuple[str, str, str], Logits] = {}
 
     def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
@@ -92,12 +93,14 @@ class Passes:
             return ()
         lacking = [path for path in needed(recipe, network, name) if self.assets.locate(path) is None]
         told = [self.assets.missing(path) for path in lacking]
-        told += [
-            f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
-            for spec in self._records(recipe, network, name)
-            if spec.missing()
-        ]
-        return tuple(told)
+        names = recipe.networks[network].backbone, recipe.inputs[name].dataset
+        if names not in self._not_installed:  # thousands of rows ask for a few of them
+            self._not_installed[names] = tuple(
+                f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
+                for spec in self._records(recipe, network, name)
+                if spec.missing()
+            )
+        return (*told, *self._not_installed[names])
 
     def _records(self, recipe: Recipe, network: str, name: str) -> tuple[Record, Record]:
         """What the network and the data set are."""
