@@ -17,8 +17,8 @@ DIFFERS = {
     "test_benchmark_reuses_disk_cache_across_benchmark_instances",
     "test_benchmark_reuses_in_memory_cache_across_calls",
 }
-"""Tests of pytorch-ood that ours fails on purpose: it runs the network in evaluation mode and knows its weights,
-so it neither shares the pass of a detector that does neither nor takes scores from that one's cache."""
+"""Tests of pytorch-ood that ours fails on purpose: it runs networks in evaluation mode and knows their
+weights, so it neither shares the pass of a detector that does neither nor takes scores from that one's cache."""
 
 HOST = os.environ.get("ENERGY_PLUGIN_IN_PLACE", "")
 made: Counter[str] = Counter()
@@ -28,11 +28,13 @@ told: list[str] = []
 def counted(kind: Any, name: str) -> Any:
     """Return a subclass under the host's name that counts its instances."""
 
-    def __init__(self: Any, *arguments: Any, **options: Any) -> None:
-        made[name] += 1
-        kind.__init__(self, *arguments, **options)
+    class Counted(kind):  # type: ignore[misc, valid-type]  # a class that comes as an argument
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            made[name] += 1
+            super().__init__(*arguments, **options)
 
-    return type(name, (kind,), {"__init__": __init__, "__module__": kind.__module__, "__doc__": kind.__doc__})
+    Counted.__name__ = Counted.__qualname__ = name
+    return Counted
 
 
 def put(module: Any, name: str, kind: Any) -> None:

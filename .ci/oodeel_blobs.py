@@ -1,4 +1,4 @@
-"""oodeel's own evaluation of a detector on blobs, which its source archive ships, for its Energy and for ours.
+"""The evaluation of a detector on blobs that oodeel's source archive ships, for its Energy or ours.
 
 The network that it downloads is replaced by a plainer one where there is no connection.
 """
@@ -17,7 +17,7 @@ own = shipped.load_blob_mlp
 
 
 def network() -> torch.nn.Module:
-    """The network of the tests; without a connection one that tells the two ID blobs by the sum of a point."""
+    """The network of the tests; without a connection one that tells the ID blobs by the sum of a point."""
     try:
         return own()
     except (URLError, OSError):
