@@ -35,14 +35,16 @@ def test_reproduced_rows_pass_others_are_skipped_with_the_reason_and_all_are_cou
 
 def test_a_value_that_differs_fails_with_its_figures():
     broken = "import energy_plugin_bench.runner as r\nr.is_wrong = lambda x, y: x.argmax(1) == y"
-    code, text = run("-k", "resnet20_cifar10_akamaster_error_rate", code=broken)
+    code, text = run("--energy-source=akamaster_resnet", "-k", "resnet20", code=broken)
     assert code == 1, text
     assert "resnet20_cifar10_akamaster_error_rate: differs: published 8.27 percent, measured 91.730" in text
     assert "all: 0 reproduced, 1 differs, 0 not run" in text
 
 
 def test_a_value_that_the_recipe_explains_is_an_expected_failure():
-    code, text = run("-rx", "-k", "song_cifar10-svhn_pretrained_errordetection")
+    code, text = run(
+        "-rx", "--energy-source=song_energy_ood", "-k", "song_cifar10-svhn_pretrained_errordetection"
+    )
     assert code == 0, text
     assert "3 passed" in text
     assert "1 xfailed" in text
@@ -67,7 +69,7 @@ def test_wrong_options_are_told_without_a_traceback():
 
 
 def test_the_ids_of_the_tests_are_those_of_the_rows(registry):
-    code, text = run("--collect-only", "-q", "-k", "song_svhn")
+    code, text = run("--collect-only", "-q", "--energy-source=song_energy_ood", "-k", "song_svhn")
     assert code == 0, text
     wanted = {row.id for _, row in registry.rows() if row.id.startswith("song_svhn")}
     assert {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line} == wanted
@@ -106,7 +108,11 @@ def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypat
     monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path / "home"))
     page = tmp_path / "report.html"
     code, text = run(
-        "-k", "oe_mnist_baseline_fashion_mnist_fpr95", f"--energy-html={page}", "--energy-batch-size=500"
+        "--energy-source=outlier_exposure_mnist",
+        "-k",
+        "oe_mnist_baseline_fashion_mnist_fpr95",
+        f"--energy-html={page}",
+        "--energy-batch-size=500",
     )
     assert code == 0, text
     assert "oe_mnist_baseline_fashion_mnist_fpr95" in page.read_text()
@@ -116,7 +122,7 @@ def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypat
 
 
 def test_wrong_settings_are_told_before_anything_runs(tmp_path):
-    code, text = run("--energy-device=toaster", "-k", "akamaster")
+    code, text = run("--energy-device=toaster", "--energy-source=akamaster_resnet")
     assert code != 0
     assert "the device is 'toaster'; expected cpu, cuda" in text
 
