@@ -179,7 +179,7 @@ def test_a_search_of_several_temperatures_is_run_and_of_one_is_not(
             postprocessor={
                 "APS_mode": True,
                 "postprocessor_args": {"temperature": 1.0},
-                "postprocessor_sweep": {"temperature": sweep},
+                "postprocessor_sweep": {"temperature_list": sweep},  # as theirs calls it
             },
         )
         ours = suite.bridge.EnergyPluginPostprocessor(settings)
