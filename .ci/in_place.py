@@ -17,8 +17,11 @@ DIFFERS = {
     "test_benchmark_reuses_disk_cache_across_benchmark_instances",
     "test_benchmark_reuses_in_memory_cache_across_calls",
 }
-"""Tests of pytorch-ood that ours fails on purpose. It runs networks in evaluation mode and knows their
-weights, hence shares no pass with a detector that does neither, and takes no scores from its cache."""
+"""Tests of pytorch-ood that ours fails on purpose.
+
+It runs networks in evaluation mode and knows their weights, so it neither shares the pass of a detector that
+does neither nor takes scores from that one's cache.
+"""
 
 HOST = os.environ.get("ENERGY_PLUGIN_IN_PLACE", "")
 made: Counter[str] = Counter()

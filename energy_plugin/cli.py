@@ -15,13 +15,14 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from energy_plugin.discovery import Offer, Plugin, Problem, told
 from energy_plugin.errors import DuplicateNameError, ExtraMissingError, near_misses
 from energy_plugin.manager import PluginManager, default_manager
+from energy_plugin.published import PublishedSource, published
 from energy_plugin.records import KINDS, Record
 
 PROG = "energy-plugin"
@@ -77,6 +78,10 @@ def _parser(manager: PluginManager) -> argparse.ArgumentParser:
         if name == "list":
             kinds = [kind.kind for kind in KINDS]
             command.add_argument("kind", nargs="?", choices=kinds, help=f"only these: {', '.join(kinds)}")
+            command.add_argument(
+                "--published", action="store_true", help="published values, by source, table"
+            )
+            command.add_argument("--source", metavar="NAME", default="", help="the values of this source")
         if name == "doctor":
             command.add_argument("--load", action="store_true", help="import every target as well (slow)")
     for spec in manager.commands():
@@ -104,6 +109,8 @@ def _run_plugin_command(manager: PluginManager, name: str, arguments: Sequence[s
 
 
 def _list(manager: PluginManager, options: argparse.Namespace) -> int:
+    if options.published or options.source:
+        return _list_published(manager, options)
     offers = manager.offers(options.kind)
     if options.json:
         return _print_json({**_found(manager, offers), "problems": [_problem(p) for p in manager.problems]})
@@ -120,6 +127,36 @@ def _list(manager: PluginManager, options: argparse.Namespace) -> int:
     if manager.problems:
         _print(f"{len(manager.problems)} problem(s): see `{PROG} doctor`.")
     return WELL
+
+
+def _list_published(manager: PluginManager, options: argparse.Namespace) -> int:
+    """Show sources with their tables; of a single source every value."""
+    try:
+        sources = published(manager, options.source)
+    except (LookupError, ValueError) as error:
+        return _complain(str(error.args[0]), USAGE)
+    if options.json:
+        return _print_json({"sources": [_published_source(source) for source in sources]})
+    for source in sources:
+        _print(f"{source.name}  {source.size} values  {source.title}")
+        for table in source.tables:
+            place = f"  ({table.place})" if table.place else ""
+            _print(f"  {table.name}: {len(table.rows)}{place}")
+            if options.source:
+                _print(*("  " + line for line in _table(map(_published_value, table.rows))))
+    _print(f"{sum(source.size for source in sources)} values of {len(sources)} sources")
+    return WELL
+
+
+def _published_source(source: PublishedSource) -> dict[str, Any]:
+    tables = [{"name": t.name, "place": t.place, "rows": list(t.rows)} for t in source.tables]
+    return {**source.head, "values": source.size, "tables": tables}
+
+
+def _published_value(row: Mapping[str, Any]) -> tuple[str, ...]:
+    value = f"{row['value']:.{row.get('decimals', 2)}f} {row.get('unit', '')}"
+    texts = [str(row.get(key, "-")) for key in ("id_set", "ood_set", "network", "method", "metric")]
+    return (*texts, value, row["id"], ", ".join(row.get("caveats", [])))
 
 
 def _doctor(manager: PluginManager, options: argparse.Namespace) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import DATA_ROOT, Assets
+from energy_plugin_bench.assets import CACHE, DATA_ROOT, Assets
 from energy_plugin_bench.registry import Registry
 from energy_plugin_bench.report import Report, to_markdown
 from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.verdict import ALSO, Verdict
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -28,13 +31,44 @@ nobody published a value. The page is generated: `python tests/results_page.py`.
 
 
 def measured(registry: Registry, runner: Runner) -> str:
-    """Return the Markdown of every verdict."""
-    found = []
+    """Return the Markdown of every verdict: in full where something ran, a line for each other source."""
+    found: dict[str, list[Verdict]] = {}
     for name in registry.sources:
         source = registry.sources[name]
-        found += [runner.verdict(source, row) for row in source.rows]
-        found += runner.extras(name)
-    return to_markdown(Report(tuple(found)))
+        found[name] = [*(runner.verdict(source, row) for row in source.rows), *runner.extras(name)]
+    ran = {name for name, verdicts in found.items() if any(v.status != "not run" for v in verdicts)}
+    whole = to_markdown(Report(tuple(v for name in found if name in ran for v in found[name])))
+    others = {name: verdicts for name, verdicts in found.items() if name not in ran}
+    table, _, rest = whole.partition("\n\n")
+    several = sum(map(len, others.values()))
+    table += f"\n| {len(others)} further sources | 0 | 0 | {several} |"
+    return "\n\n".join([table, rest.rstrip("\n"), _not_run(others)]) + "\n"
+
+
+def _not_run(others: dict[str, list[Verdict]]) -> str:
+    """Return a line for each source of which nothing ran, with its two commonest reasons in short."""
+    lines = [
+        "## Sources of which nothing was run here",
+        "",
+        "Each row has its own reason, with sizes and terms: `energy-plugin reproduce --source NAME --all`.",
+        "",
+        "| source | rows | why |",
+        "|---|---:|---|",
+    ]
+    for name, verdicts in others.items():
+        reasons = Counter(_short(verdict.reason) for verdict in verdicts)
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(2))
+        rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(2))
+        more = f"; others ({rest})" if rest else ""
+        lines.append(f"| {name} | {len(verdicts)} | {told}{more} |")
+    return "\n".join(lines)
+
+
+def _short(reason: str) -> str:
+    """Return the first reason without sizes and terms, and how many others there are."""
+    first, *others = reason.removeprefix("no recipe: ").split(ALSO)
+    first = first.partition(" under a data root")[0]
+    return f"{first} and {len(others)} more" if others else first
 
 
 def counts(markdown: str) -> str:
@@ -54,6 +88,7 @@ def between(readme: str) -> str:
 
 def main() -> None:
     os.environ.pop(DATA_ROOT, None)
+    os.environ[CACHE] = tempfile.mkdtemp()
     registry = registries.load()
     markdown = measured(registry, Runner(registry, Assets(registry.files)))
     PAGE.write_text(page(markdown))

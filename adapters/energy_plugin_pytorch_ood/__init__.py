@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energy_plugin.hookspecs import hookimpl
-from energy_plugin.records import DatasetSpec, HostSpec
+from energy_plugin.records import BackboneSpec, DatasetSpec, HostSpec
 from energy_plugin_pytorch_ood.catalogue import CLASSIFICATION, SEGMENTATION
 
 _EXTRA = "energy-plugin[pytorch-ood]"
@@ -19,6 +19,31 @@ def ood_hosts() -> tuple[HostSpec, ...]:
             requires=("pytorch_ood",),
             extra=_EXTRA,
             summary="Adds pytorch_ood.loss.EnergyPluginLoss and pytorch_ood.detector.EnergyPluginDetector.",
+        ),
+    )
+
+
+@hookimpl
+def ood_backbones() -> tuple[BackboneSpec, ...]:
+    """Offer the networks of pytorch-ood, and those of torchvision, which it brings."""
+    return (
+        BackboneSpec(
+            name="pytorch_ood",
+            family=True,
+            target="energy_plugin_pytorch_ood.backbones:create",
+            tasks=("classification",),
+            requires=("pytorch_ood",),
+            extra=_EXTRA,
+            summary="Networks of pytorch-ood's registry, and its classes.",
+        ),
+        BackboneSpec(
+            name="torchvision",
+            family=True,
+            target="energy_plugin_pytorch_ood.backbones:torchvision",
+            tasks=("classification",),
+            requires=("torchvision", "pytorch_ood"),
+            extra=_EXTRA,
+            summary="Classifiers of torchvision.",
         ),
     )
 

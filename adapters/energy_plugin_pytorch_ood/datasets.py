@@ -70,6 +70,7 @@ class Outliers(Dataset[Any]):
 
     def __init__(self, data: Any) -> None:
         self.data = data
+        self.labels = [-1] * len(data)
 
     def __len__(self) -> int:
         """Number of samples."""

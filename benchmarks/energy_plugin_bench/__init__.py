@@ -47,7 +47,8 @@ def ood_backbones() -> tuple[BackboneSpec, ...]:
     """Offer the networks of published weights."""
     return (
         _network("densenet_bc100", "densenet:DenseNetBC100", "DenseNet-BC-100, CIFAR form (CVPR 2017)."),
-        _network("cifar_resnet", "resnet:CifarResNet", "ResNet-20, -56: CIFAR form (CVPR 2016)."),
+        _network("cifar_resnet", "resnet:CifarResNet", "ResNet-18, -20, -56: CIFAR forms (CVPR 2016)."),
+        _network("bit_resnet", "bit:BigTransferResNet", "BiT ResNet-v2, R50x1, R101x1, ... (ECCV 2020)."),
         _network(
             "outlier_exposure_convnet",
             "convnet:OutlierExposureConvNet",
@@ -72,14 +73,18 @@ def ood_datasets() -> tuple[DatasetSpec, ...]:
         _images("notmnist_small_10k", "notMNIST, 10,000 images; needs a data root."),
         _images("icons50_grey28", "Icons-50, grey, 10,000 images; needs a data root."),
         _images("cifar10_test", "CIFAR-10 test, 10,000 images; needs a data root."),
+        _images("cifar_binary", "CIFAR-10 or -100 test images of the binary archive."),
+        _images("svhn", "SVHN test images of the .mat file; needs SciPy."),
         _images("gaussian_noise", "Normal noise clipped to [0, 1]; generated."),
         _images("bernoulli_noise", "Zeros and ones with equal chance; generated."),
+        _images("blobs", "Blurred random pixels, thresholded; generated, needs SciPy."),
         _pairs("image_mask_folders", "folders", "Images of one folder with the masks of another."),
         _pairs("image_mask_archive", "archive", "Images and masks of a zip archive."),
         _pairs("image_mask_list", "listed", "Images and masks that a text file lists."),
         _pairs("image_mask_arrays", "Arrays", "Images and masks of an npz archive."),
         _local("image_folder", "image_folder", "Images of a folder, one class a subfolder or none."),
         _local("image_list", "image_list", "Images and labels that a text file lists."),
+        _local("openood_list", "openood_list", "Images of a list of OpenOOD's benchmarks."),
         _local("image_arrays", "Arrays", "Images and labels of an npz archive."),
     )
 

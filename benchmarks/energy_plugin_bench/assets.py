@@ -1,8 +1,9 @@
 """Where files of weights and images lie, and whether they are what they should be.
 
-A file is looked for under a data root (argument, or the variable `ENERGY_PLUGIN_DATA`), then among the
-carried ones of this package. It is hashed before its first use. Nothing is downloaded and nothing is
-unpickled.
+A file is looked for under a data root (argument, or the variable `ENERGY_PLUGIN_DATA`), then in the cache
+(`ENERGY_PLUGIN_HOME`, see `cache_folder`), then among the carried ones of this package. It is hashed before
+its first use; of a folder of images the files are counted. Nothing is downloaded here (`download` does that
+when it is asked to) and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from energy_plugin_bench.recipe import Asset, parse_files
 from energy_plugin_bench.rows import RowsError
@@ -23,6 +24,18 @@ PACKAGE = Path(__file__).parent
 CARRIED = PACKAGE / "carried"
 DATA_ROOT = "ENERGY_PLUGIN_DATA"
 """Environment variable: a folder that holds `mnist/` and `cifar/`, as the file lists name them."""
+
+
+CACHE = "ENERGY_PLUGIN_HOME"
+"""Environment variable: the folder of what was downloaded."""
+
+
+def cache_folder() -> Path:
+    """Where downloads lie: `ENERGY_PLUGIN_HOME`, else `energy_plugin` below the user's cache folder."""
+    named = os.environ.get(CACHE)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "energy_plugin"
 
 
 class MissingAssetError(FileNotFoundError):
@@ -40,6 +53,7 @@ class Assets:
         files: File lists, by path.
         data_root: Folder of the user's files; None takes `ENERGY_PLUGIN_DATA`, if it is set.
         carried: Folder of the package's files, with its `manifest.json`.
+        cache: Folder of downloads; None takes that of the user.
 
     Raises:
         FileNotFoundError: The data root is no folder, or holds none of the files: they are listed, with how
@@ -47,21 +61,27 @@ class Assets:
     """
 
     def __init__(
-        self, files: Mapping[str, Asset], data_root: str | Path | None = None, *, carried: Path = CARRIED
+        self,
+        files: Mapping[str, Asset],
+        data_root: str | Path | None = None,
+        *,
+        carried: Path = CARRIED,
+        cache: Path | None = None,
     ) -> None:
         self.files = files
         root = data_root or os.environ.get(DATA_ROOT) or None
         self.data_root = Path(root).expanduser() if root else None
         self.carried = carried
+        self.cache = cache if cache is not None else cache_folder()
         self.manifest = read_manifest(carried)
         self._verified: dict[str, Path] = {}
         if self.data_root is not None:
             self._check_root(self.data_root)
 
     def locate(self, path: str) -> Path | None:
-        """Where a file of the lists lies, not yet hashed; None if it is missing."""
-        for folder in (self.data_root, self.carried):
-            if folder is not None and (folder / path).is_file():
+        """Where a file or folder of the lists lies, not yet verified; None if it is missing."""
+        for folder in (self.data_root, self.cache, self.carried):
+            if folder is not None and (folder / path).exists():
                 return folder / path
         return None
 
@@ -82,7 +102,12 @@ class Assets:
             raise MissingAssetError(self.missing(path))
         known = self.manifest["files"].get(path, {}) if found.is_relative_to(self.carried) else {}
         asset = self.files[path]
-        verify(found, known.get("sha256", asset.sha256), known.get("size", asset.size))
+        if found.is_dir():
+            count_files(found, asset.count)
+        elif asset.md5 and not asset.sha256:
+            verify(found, asset.md5, asset.size, "md5")
+        else:
+            verify(found, known.get("sha256", asset.sha256), known.get("size", asset.size))
         self._verified[path] = found
         return found
 
@@ -92,7 +117,9 @@ class Assets:
         where = (
             f"under {self.data_root}" if self.data_root else f"under a data root (--data-root, {DATA_ROOT})"
         )
-        return f"needs {path} {where}, {asset.size:,} bytes: {asset.get} From {asset.origin}."
+        fetch = "Fetched by --download." if asset.url else ""
+        how = " ".join(part for part in (asset.get, fetch) if part)
+        return f"needs {path} {where}, {asset.bytes_told}: {how} From {asset.origin}. Terms: {asset.licence}."
 
     def _check_root(self, root: Path) -> None:
         if not root.is_dir():
@@ -110,27 +137,43 @@ def _parts(files: Iterable[str]) -> str:
     return " and ".join(sorted({f"{path.partition('/')[0]}/" for path in files}))
 
 
-def verify(file: Path, sha256: str, size: int) -> None:
-    """Check a file's hash.
+def verify(file: Path, expected: str, size: int, kind: Literal["sha256", "md5"] = "sha256") -> None:
+    """Check a file's hash against the expected one, or the first digits of it.
 
     Raises:
         CorruptAssetError: It differs; says what was expected and what came.
     """
-    came = digest(file)
-    if came == sha256:
+    came = digest(file, kind)
+    if came.startswith(expected):
         return
     have = file.stat().st_size
     cut = f" It has {have:,} of {size:,} bytes: it was cut off." if have < size else ""
     raise CorruptAssetError(
-        f"{file} is not the file that was named: expected sha256:{sha256}, got sha256:{came}.{cut} "
+        f"{file} is not the file that was named: expected {kind}:{expected}, got {kind}:{came}.{cut} "
         "Copy it again."
     )
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+def count_files(folder: Path, expected: int) -> None:
+    """Check that a folder holds as many files as it should, in all its subfolders.
+
+    Raises:
+        CorruptAssetError: It holds more or fewer.
+    """
+    if not expected:
+        return
+    came = sum(1 for file in folder.rglob("*") if file.is_file())
+    if came != expected:
+        raise CorruptAssetError(
+            f"{folder} holds {came:,} files, expected {expected:,}: it is not the set that was named, or "
+            "parts of it are missing. Unpack it again."
+        )
+
+
+def digest(file: Path, kind: Literal["sha256", "md5"] = "sha256") -> str:
+    """SHA-256 (or MD5) of a file, in hexadecimal."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, kind).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

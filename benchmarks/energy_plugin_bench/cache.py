@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -23,23 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from energy_plugin_bench.assets import CACHE, cache_folder
 from energy_plugin_bench.atomic import replacing
-
-HOME = "ENERGY_PLUGIN_HOME"
-"""Environment variable: where this package keeps files of its own."""
 
 _ABANDONED = 24 * 3600
 """Seconds after which a half-written file is one whose writer was killed."""
 _ATTEMPTS = 3
 """At writing a file whose folder another process may remove meanwhile."""
-
-
-def home() -> Path:
-    """Where this package keeps files: `ENERGY_PLUGIN_HOME`, else under `XDG_CACHE_HOME`, else `~/.cache`."""
-    if os.environ.get(HOME):
-        return Path(os.environ[HOME]).expanduser()
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "energy_plugin"
 
 
 def to_stderr(message: str) -> None:
@@ -56,12 +45,12 @@ class LogitsCache:
     """Logits and labels on disk, by key: whole passes, and parts of those that are under way.
 
     Args:
-        folder: Where the files are; None takes the folder `logits` of `home()`. Made when first written to.
+        folder: Where the files are; None takes `logits` in `cache_folder()`. Made when first written to.
         say: Told what a person should know: damaged files, a full disk.
     """
 
     def __init__(self, folder: Path | None = None, say: Callable[[str], None] = to_stderr) -> None:
-        self.folder = folder or home() / "logits"
+        self.folder = folder or cache_folder() / "logits"
         self.say = say
         self.writable = True
 
@@ -98,7 +87,7 @@ class LogitsCache:
             self.writable = False
             self.say(
                 f"logits cannot be kept in {self.folder} ({error.strerror or error}); the run goes on "
-                f"all the same. Free space there, or name another folder in {HOME}."
+                f"all the same. Free space there, or name another folder in {CACHE}."
             )
 
     def _put(self, file: Path, content: bytes) -> None:

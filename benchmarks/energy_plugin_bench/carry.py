@@ -33,6 +33,9 @@ from energy_plugin_bench.runner import Runner, questions
 
 COMMAND = "python -m energy_plugin_bench.carry --data-root DATA"
 
+WHOLE = 64
+"""Digits of a SHA-256."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the carried files and their manifest."""
@@ -58,7 +61,7 @@ def passes(runner: Runner) -> Iterator[tuple[Recipe, str, str]]:
     """Every recipe's (network, input) whose logits are to be carried.
 
     Those of networks that take minutes, and those that need a file which is not carried. Logits of pixels are
-    too many to be carried.
+    too many to be carried; what is fetched, or has no whole hash, is not carried either.
     """
     for source, recipe in runner.registry.recipes.items():
         found: dict[tuple[str, str], None] = {}
@@ -66,9 +69,12 @@ def passes(runner: Runner) -> Iterator[tuple[Recipe, str, str]]:
             if asked.ood_set == ANOMALOUS_PIXELS:
                 continue
             if not recipe.obstacles(asked.network, asked.id_set, asked.ood_set):
-                found |= {(asked.network, name): None for name in recipe.needs(asked.id_set, asked.ood_set)}
+                for network, ood_set in recipe.parts(asked.network, asked.id_set, asked.ood_set):
+                    found |= {(network, name): None for name in recipe.needs(asked.id_set, ood_set)}
         for network, name in found:
             files = [runner.registry.files[path] for path in needed(recipe, network, name)]
+            if any(asset.url or len(asset.sha256) < WHOLE for asset in files):
+                continue
             if recipe.networks[network].slow or not all(asset.carry for asset in files):
                 yield recipe, network, name
 

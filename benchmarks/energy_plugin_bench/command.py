@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from energy_plugin_bench.apply.processes import Process
+from energy_plugin_bench.comparison import third_party
 from energy_plugin_bench.formats import format_of, rendered
 from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
 from energy_plugin_bench.report import Report, to_markdown, to_terminal
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     def measure(process: Process) -> Report:
         with output(options.output) as write:
-            report = measured(options, process)
+            report = measured(options, process, lambda manager: tuple(third_party(manager)))
             write(rendered(report, format_of(options.output) or "json") if options.output else "")
             return report
 

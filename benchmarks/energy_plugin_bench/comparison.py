@@ -51,7 +51,7 @@ def beside(
         runner.manager.get("detector", name)
     seen = {(verdict.source, verdict.asked) for verdict in known if verdict.measured is not None}
     owners, broken = third_party(runner.manager), set()
-    for source, asked in _sets(runner, rows):
+    for source, asked in _sets(runner, rows, detectors):
         for name in detectors:
             wanted = replace(asked, method=name)
             if (source, wanted) in seen or name in broken:
@@ -66,16 +66,17 @@ def beside(
                 say(f"the detector {name!r} ({owners[name]}) is left out: {error}")
 
 
-def _sets(runner: Runner, rows: Iterable[tuple[Source, PublishedValue]]) -> Iterator[tuple[str, Question]]:
-    """What is asked of the rows that can be run, whatever their detector."""
+def _sets(
+    runner: Runner, rows: Iterable[tuple[Source, PublishedValue]], detectors: Sequence[str]
+) -> Iterator[tuple[str, Question]]:
+    """What is asked of the rows, whatever their detector, where images and networks are there."""
     found: dict[tuple[str, Question], None] = {}
-    for source, row in rows:
-        asked = question(row)
-        if asked.ood_set in (None, ANOMALOUS_PIXELS) or asked.metric in CLASSIFICATION_METRICS:
+    for source, row in rows if detectors else ():
+        asked = replace(question(row), method=detectors[0])
+        if row.ood_set in (None, ANOMALOUS_PIXELS) or row.metric in CLASSIFICATION_METRICS or row.obstacle:
             continue
-        if not runner.obstacles(source.name, asked):
-            found[source.name, replace(asked, method="")] = None
-    yield from found
+        found[source.name, asked] = None
+    yield from (which for which in found if not runner.obstacles(*which))
 
 
 __all__ = ["BESIDE", "beside", "measured_id", "third_party"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -80,8 +80,13 @@ def curves(runner: Runner, verdicts: Iterable[Verdict]) -> Iterator[Curve]:
         key = (verdict.source, asked.network, asked.id_set, asked.ood_set, asked.method)
         if key not in seen:
             seen.add(key)
+            recipe = runner.registry.recipes[verdict.source]
+            parts = recipe.parts(asked.network, asked.id_set, asked.ood_set)
+            if len(parts) > 1:  # a mean over sets or networks has no scores of its own
+                continue
+            one = replace(asked, network=parts[0][0], ood_set=parts[0][1])
             with one_thread():
-                yield curve(verdict.source, asked, *runner.scores(verdict.source, asked))
+                yield curve(verdict.source, asked, *runner.scores(verdict.source, one))
 
 
 def curve(source: str, asked: Question, inward: Tensor, outward: Tensor) -> Curve:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 import energy_plugin_bench
@@ -26,7 +27,19 @@ from energy_plugin.records import Record
 OWN = energy_plugin_bench.__name__
 NUMBERS = (
     "energy_plugin.outputs",
-    *(f"{OWN}.{name}" for name in ("computing", "imagesets", "passes", "reading", "threads", "transforms")),
+    *(
+        f"{OWN}.{name}"
+        for name in (
+            "computing",
+            "imagesets",
+            "lazy",
+            "passes",
+            "reading",
+            "threads",
+            "transforms",
+            "weights",
+        )
+    ),
 )
 """Modules that every pass goes through."""
 LIBRARIES = ("torch", "numpy", "pillow")
@@ -60,10 +73,10 @@ def of_images(data: Any) -> dict[str, Any] | None:
     """
     if isinstance(getattr(data, "images", None), np.ndarray):
         return {"arrays": _hash(_bytes(array) for array in (data.images, np.asarray(data.labels)))}
-    files = getattr(data, "files", None)
+    files = getattr(getattr(data.images, "data", None), "files", None)
     if not files:
         return None
-    labels = [int(label) for label in getattr(data, "labels", ())]
+    labels = [int(label) for label in data.labels]
     stats = [(str(file), (found := Path(file).stat()).st_size, found.st_mtime_ns) for file in files]
     return {"files": _hash([json.dumps([stats, labels]).encode()])}
 
@@ -73,8 +86,12 @@ def of_weights(model: nn.Module) -> str:
     return _hash(
         part
         for name, tensor in sorted(model.state_dict().items())
-        for part in (name.encode(), _bytes(tensor.cpu().numpy()))
+        for part in (f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), _raw(tensor))
     )
+
+
+def _raw(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _bytes(array: Any) -> bytes:

@@ -108,6 +108,20 @@ def image_list(
     return LocalImages(files, labels, transform)
 
 
+def openood_list(path: str | Path, folder: str) -> LocalImages:
+    """Return the images of a list as OpenOOD's archives lie when they are unpacked side by side.
+
+    Args:
+        path: `benchmark_imglist/BENCHMARK/LIST.txt`.
+        folder: Beside `benchmark_imglist`, with the images: `images_classic` or `images_largescale`.
+
+    Raises:
+        ValueError: A line has another form.
+        FileNotFoundError: An image is not there.
+    """
+    return image_list(path, root=Path(path).parents[2] / folder)
+
+
 class Arrays(Dataset[Any]):
     """Images and labels of an npz archive: `images` (N, H, W[, 3]) uint8 and `labels` (N,).
 

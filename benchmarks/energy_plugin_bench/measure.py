@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,6 +98,24 @@ def _measured(
         for chosen in _draws(len(ood_scores), size, protocol)
     ]
     return _figures(results, draws=protocol.draws, drawn=size, n_ood=len(ood_scores))
+
+
+def mean_of(parts: Iterable[tuple[Figure, str]]) -> tuple[Figure, str]:
+    """Average figures that were measured apart, each with what it was computed from.
+
+    The spread of the mean is that of independent parts; draws are those of one part.
+    """
+    figures, origins = zip(*parts, strict=True)
+    spread = float(np.sqrt(sum(figure.spread**2 for figure in figures))) / len(figures)
+    whole = Figure(
+        value=float(np.mean([figure.value for figure in figures])),
+        spread=spread,
+        draws=min(figure.draws for figure in figures),
+        drawn=figures[0].drawn,
+        n_ood=min(figure.n_ood for figure in figures),
+        device=max((f.device for f in figures if f.device is not None), default=None),
+    )
+    return whole, " and ".join(dict.fromkeys(origins))
 
 
 def with_devices(ours: Mapping[str, Figure], others: list[Mapping[str, Figure]]) -> dict[str, Figure]:

@@ -24,6 +24,7 @@ from energy_plugin_bench.cache import LogitsCache
 from energy_plugin_bench.comparison import beside
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.curves import curves
+from energy_plugin_bench.download import fetch_for
 from energy_plugin_bench.options import add_options, said
 from energy_plugin_bench.passes import ALONE, quiet
 from energy_plugin_bench.passes import Progress as Told
@@ -53,6 +54,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         "--from-images",
         action="store_true",
         help="take images, not carried logits, wherever they are there",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch what the rows need into the cache ($ENERGY_PLUGIN_HOME)",
     )
     add_options(parser.add_argument_group("computing").add_argument)
 
@@ -117,25 +123,40 @@ def measured(
     rows = registry.select(source=options.source, expression=options.expression)
     if not rows:
         raise ValueError(f"no published value matches {options.expression!r}; `--json` lists all ids")
+    if options.download:
+        fetch_for(_runner(options, registry, process), rows)
     with _bar(len(rows)) as progress:
         runner = _runner(options, registry, process, progress.network)
         if process.world > 1:
             runner.share(rows, registries.matcher(options.expression))
         verdicts = list(_verdicts(runner, rows, options, progress))
         verdicts += beside(runner, rows, detectors(runner.manager), known=verdicts)
-        behind = tuple(curves(runner, verdicts)) if with_curves else ()
+        found = reported(runner, tuple(verdicts), process.world, with_curves=with_curves)
+    return replace(found, seconds=time.monotonic() - started)
+
+
+def reported(
+    runner: Runner, verdicts: tuple[Verdict, ...], processes: int = 1, *, with_curves: bool = False
+) -> Report:
+    """Put verdicts together with what they came from.
+
+    Args:
+        runner: Who reached them.
+        verdicts: At least those of the report.
+        processes: How many shared the images.
+        with_curves: Whether the distributions of scores are wanted, too.
+    """
+    known = runner.registry.sources
     return Report(
-        tuple(verdicts),
-        environment(runner.passes.computing, process.world),
-        time.monotonic() - started,
-        {source.name: about(source) for source, _ in rows},
-        behind,
-        dict(sorted(runner.passes.used.items())),
+        verdicts,
+        environment(runner.passes.computing, processes),
+        sources={name: _about(known[name]) for name in dict.fromkeys(v.source for v in verdicts)},
+        curves=tuple(curves(runner, verdicts)) if with_curves else (),
+        hashes=dict(sorted(runner.passes.used.items())),
     )
 
 
-def about(source: Source) -> dict[str, str]:
-    """What a report says of a source."""
+def _about(source: Source) -> dict[str, str]:
     return {name: str(getattr(source, name)) for name in ("title", "cite", "repository", "kind", "note")}
 
 

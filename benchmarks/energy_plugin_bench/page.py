@@ -15,7 +15,7 @@ from markupsafe import Markup
 from energy_plugin_bench import places
 from energy_plugin_bench.curves import Curve
 from energy_plugin_bench.report import TITLES, Report, in_order
-from energy_plugin_bench.verdict import STATUSES, Verdict
+from energy_plugin_bench.verdict import ALSO, STATUSES, Verdict
 
 SYMBOLS = {"reproduced": "✓", "differs": "✗", "measured": "○", "not run": "-"}
 
@@ -35,7 +35,7 @@ def to_html(report: Report) -> str:
     )
     sources = [SourcePart(name, verdicts, report) for name, verdicts in report.by_source().items()]
     # Those with something to see first; the order within is that of the files.
-    sources.sort(key=lambda part: not any(part.tables))
+    sources.sort(key=lambda part: not part.ran)
     return environment.get_template("report.html.j2").render(
         report=report,
         sources=sources,
@@ -143,17 +143,19 @@ class SourcePart:
             [row for row in ordered if row.verdict.status != "measured"],
             [row for row in ordered if row.verdict.status == "measured"],
         ]
+        self.ran = any(self.tables)
         self.link = places.repository(self.about["repository"])
         self._skipped = [Row(verdict) for verdict in verdicts if verdict.status == "not run"]
         self._curves = [curve for curve in report.curves if curve.source == name]
 
     @cached_property
-    def reasons(self) -> list[tuple[str, list[Row]]]:
-        """Rows that were not run, by why."""
+    def reasons(self) -> list[tuple[list[str], list[Row]]]:
+        """Rows that were not run, by everything that they lack."""
         found: dict[str, list[Row]] = {}
         for row in self._skipped:
             found.setdefault(row.verdict.reason, []).append(row)
-        return sorted(found.items(), key=lambda item: -len(item[1]))
+        by_size = sorted(found.items(), key=lambda item: -len(item[1]))
+        return [(reason.split(ALSO), rows) for reason, rows in by_size]
 
     @cached_property
     def pictures(self) -> list[tuple[str, Markup]]:

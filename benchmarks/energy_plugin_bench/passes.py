@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from energy_plugin.manager import PluginManager
+from energy_plugin.records import Record
 from energy_plugin_bench import fingerprint
 from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
 from energy_plugin_bench.cache import LogitsCache
 from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.lazy import as_image_set
 from energy_plugin_bench.onepass import Pass
 from energy_plugin_bench.recipe import Network, Recipe
+from energy_plugin_bench.weights import load_weights
 
 Progress = Callable[[str, int, int], None]
 """Told what runs, how many images are done, and of how many."""
@@ -90,7 +91,18 @@ class Passes:
         if logits_file(recipe, network, name) in self.assets.manifest["logits"]:
             return ()
         lacking = [path for path in needed(recipe, network, name) if self.assets.locate(path) is None]
-        return tuple(self.assets.missing(path) for path in lacking)
+        told = [self.assets.missing(path) for path in lacking]
+        told += [
+            f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
+            for spec in self._records(recipe, network, name)
+            if spec.missing()
+        ]
+        return tuple(told)
+
+    def _records(self, recipe: Recipe, network: str, name: str) -> tuple[Record, Record]:
+        """What the network and the data set are."""
+        backbone = self.manager.get("backbone", recipe.networks[network].backbone)
+        return backbone, self.manager.get("dataset", recipe.inputs[name].dataset)
 
     def __call__(self, recipe: Recipe, network: str, name: str) -> Logits:
         """Return the logits of a network for an input.
@@ -124,7 +136,7 @@ class Passes:
             network=recipe.networks[network],
             model=lambda: self.model(recipe.networks[network]),
             images=lambda: self.images(recipe, name),
-            steps=recipe.inputs[name].transform,
+            steps=(*recipe.inputs[name].transform, *recipe.networks[network].transform),
             every=every,
             computing=self.computing,
             process=self.process,
@@ -145,11 +157,15 @@ class Passes:
         known: dict[str, Any] = made_of(recipe, network, name, self.assets)
         if not chosen.weights:
             known["weights"] = fingerprint.of_weights(self.model(chosen))
-        if not images.asset:
+        if not self._is_listed(images.asset):
             known["images"] = fingerprint.of_images(self.images(recipe, name))
-        records = self.manager.get("backbone", chosen.backbone), self.manager.get("dataset", images.dataset)
-        known |= {"code": fingerprint.code_version(*records), "computing": self.computing.made_on()}
+        code = fingerprint.code_version(*self._records(recipe, network, name))
+        known |= {"code": code, "computing": self.computing.made_on()}
         return None if known.get("images", known) is None else known
+
+    def _is_listed(self, path: str) -> bool:
+        """Whether a hash in a file list vouches for all images of a data set: those of an npz archive."""
+        return path.endswith(".npz") and bool(self.assets.files[path].sha256)
 
     def _make_room(self, found: Logits) -> None:
         """Let go of the oldest logits that the cache has too."""
@@ -185,27 +201,16 @@ class Passes:
         options = dict(chosen.options)
         if chosen.asset:
             options["path"] = self.assets.find(chosen.asset)
-        return self.manager.get("dataset", chosen.dataset).load()(**options)
+        found = self.manager.get("dataset", chosen.dataset).load()(**options)
+        return found if hasattr(found, "images") or hasattr(found, "names") else as_image_set(found)
 
     def model(self, chosen: Network) -> nn.Module:
         """Return a network with its weights, in evaluation mode."""
         weights = self.assets.find(chosen.weights) if chosen.weights else None
         model: nn.Module = self.manager.get("backbone", chosen.backbone).load()(**chosen.options)
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, chosen.rename)
         return model.eval().to(self.computing.device)
-
-
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Load a safetensors file strictly.
-
-    Raises:
-        CorruptAssetError: It is no such file, or its tensors are not the network's.
-    """
-    try:
-        model.load_state_dict(load_file(file), strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise CorruptAssetError(f"{file} does not fit {type(model).__name__}: {error}") from error
 
 
 def needed(recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
@@ -231,5 +236,5 @@ def made_of(recipe: Recipe, network: str, name: str, assets: Assets) -> dict[str
         "std": list(chosen.std),
         "dataset": images.dataset,
         "dataset_options": images.options,
-        "transform": list(images.transform),
+        "transform": [*images.transform, *chosen.transform],
     }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from energy_plugin_bench.options import add_options, said
+
 if TYPE_CHECKING:
     from energy_plugin_bench.rows import PublishedValue, Source
     from energy_plugin_bench.runner import Runner
@@ -31,14 +33,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--energy-from-images", action="store_true", help="compute logits anew wherever images are there"
     )
     group.addoption("--energy-source", metavar="NAME", default="", help="rows of this source only")
-    group.addoption("--energy-output", metavar="PATH", help="write the verdicts as JSON")
+    group.addoption(
+        "--energy-json",
+        "--energy-output",
+        dest="energy_json",
+        metavar="PATH",
+        help="write the verdicts as JSON",
+    )
+    group.addoption("--energy-html", metavar="PATH", help="write the report as one HTML file")
     group.addoption(
         "--energy-allow-empty", action="store_true", help="pass even if no published value was verified"
     )
+    add_options(group.addoption, "--energy-")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the verdicts."""
+    """Make room for the verdicts; refuse outputs that cannot be written before anything is computed."""
+    for kind in ("json", "html"):
+        path = config.getoption(f"energy_{kind}", None)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise pytest.UsageError(
+                f"--energy-{kind}={path}: there is no folder {Path(path).absolute().parent}"
+            )
     config.stash[_VERDICTS] = {}
 
 
@@ -51,7 +67,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = runner.registry.select(source=metafunc.config.getoption("--energy-source"))
     except (LookupError, ValueError, FileNotFoundError) as error:
         raise pytest.Collector.CollectError(str(error)) from error
-    metafunc.parametrize(FIXTURE, chosen, ids=[row.id for _, row in chosen])
+    for name, text in _markers(runner).items():
+        metafunc.config.addinivalue_line("markers", f"{name}: {text}")
+    metafunc.parametrize(
+        FIXTURE, [pytest.param((s, row), id=row.id, marks=_marks(runner, s, row)) for s, row in chosen]
+    )
+
+
+def _markers(runner: Runner) -> dict[str, str]:
+    """Markers of the tests, for `-m`, each with its meaning."""
+    said = {name: f"rows of {source.title}" for name, source in runner.registry.sources.items()}
+    return said | {
+        "needs_data": "published values that take files which the package does not carry",
+        "needs_download": "published values that take something which is not here; they are skipped",
+    }
+
+
+def _marks(runner: Runner, source: Source, row: PublishedValue) -> list[pytest.MarkDecorator]:
+    """Markers of a row: its source, what it needs, whether it takes minutes."""
+    from energy_plugin_bench.needs import needs
+
+    names = [source.name, *needs(runner, source.name, row)]
+    return [getattr(pytest.mark, name) for name in names]
 
 
 def _runner(config: pytest.Config) -> Runner:
@@ -59,12 +96,18 @@ def _runner(config: pytest.Config) -> Runner:
     if _RUNNER not in config.stash:
         from energy_plugin_bench import registry
         from energy_plugin_bench.assets import Assets
+        from energy_plugin_bench.cache import LogitsCache
+        from energy_plugin_bench.computing import Computing
         from energy_plugin_bench.runner import Runner
 
         loaded = registry.load()
-        assets = Assets(loaded.files, config.getoption("--energy-data-root"))
-        from_images = config.getoption("--energy-from-images")
-        config.stash[_RUNNER] = Runner(loaded, assets, from_images=from_images)
+        config.stash[_RUNNER] = Runner(
+            loaded,
+            Assets(loaded.files, config.getoption("--energy-data-root")),
+            from_images=config.getoption("--energy-from-images"),
+            computing=Computing(**said(config.getoption, "energy_")),
+            cache=None if config.getoption("energy_no_cache") else LogitsCache(),
+        )
     return config.stash[_RUNNER]
 
 
@@ -81,9 +124,10 @@ def published_verdict(published_value: tuple[Source, PublishedValue], pytestconf
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the verdicts, and fail a run in which nothing was verified."""
     verdicts = session.config.stash[_VERDICTS]
-    output = session.config.getoption("--energy-output")
-    if output and verdicts:
-        _write(Path(output), verdicts)
+    paths = {kind: session.config.getoption(f"energy_{kind}") for kind in ("json", "html")}
+    for kind, path in paths.items():
+        if path and verdicts:
+            _write(Path(path), kind, session.config)
     if exitstatus == pytest.ExitCode.OK and _is_empty(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -118,9 +162,13 @@ def _told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts.get(status, 0)} {status}" for status in ("reproduced", "differs", "not run"))
 
 
-def _write(path: Path, verdicts: dict[str, Verdict]) -> None:
+def _write(path: Path, kind: str, config: pytest.Config) -> None:
     from energy_plugin_bench.atomic import replacing
-    from energy_plugin_bench.report import Report
+    from energy_plugin_bench.formats import rendered
+    from energy_plugin_bench.measuring import reported
 
+    runner, verdicts = _runner(config), tuple(config.stash[_VERDICTS].values())
     with replacing(path) as part:
-        part.write_text(Report(tuple(verdicts.values())).to_json() + "\n", encoding="utf-8")
+        part.write_text(
+            rendered(reported(runner, verdicts, with_curves=kind == "html"), kind), encoding="utf-8"
+        )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.imagesets import Array
+from energy_plugin_bench.lazy import LazyImages
 from energy_plugin_bench.transforms import apply, as_batch
 
 Batch = tuple[Tensor, Tensor]
@@ -25,44 +25,41 @@ def batches(
     """Read and transform images, in order.
 
     Args:
-        data: Has `images` (N, H, W[, C]) and `labels` (N,) as arrays; or gives pairs of an image (PIL, array
-            or tensor) and a label by position.
+        data: `images` (N, H, W[, C]) and `labels` (N,); as arrays, or lazy images.
         positions: Which images.
         steps: Names of transforms.
         size: Images a batch.
-        workers: Threads that read and transform pairs ahead; arrays need none.
+        workers: Threads that read and transform lazy images ahead; arrays need none.
 
     Raises:
         CorruptAssetError: An image cannot be read; says which.
         LookupError: There is no such transform.
+        ValueError: Images of one batch have different sizes.
     """
-    steps = tuple(steps)
-    if isinstance(getattr(data, "images", None), np.ndarray):
-        chosen = np.asarray(positions)
-        # As one array: steps such as the weighting of colours need not round alike on pieces of another size.
-        images, labels = apply(data.images[chosen], steps), torch.from_numpy(data.labels[chosen]).long()
+    chosen = np.asarray(positions)
+    labels = torch.from_numpy(data.labels[chosen]).long()
+    if isinstance(data.images, LazyImages):
+        read = _ahead(apply(data.images, steps), positions, workers)
         for start in range(0, len(chosen), size):
-            yield as_batch(images[start : start + size]), labels[start : start + size]
+            yield _stacked([next(read) for _ in chosen[start : start + size]]), labels[start : start + size]
         return
-    read = _ahead(data, positions, steps, workers)
-    for start in range(0, len(positions), size):
-        pairs = [next(read) for _ in positions[start : start + size]]
-        yield torch.cat([image for image, _ in pairs]), torch.tensor([label for _, label in pairs])
+    # As one array: steps such as the weighting of colours need not round alike on pieces of another size.
+    images = apply(data.images[chosen], steps)
+    for start in range(0, len(chosen), size):
+        yield as_batch(images[start : start + size]), labels[start : start + size]
 
 
-def _ahead(
-    data: Any, positions: Sequence[int], steps: tuple[str, ...], workers: int
-) -> Iterator[tuple[Tensor, int]]:
-    """Yield images in order, a bounded number of them read ahead."""
+def _ahead(images: LazyImages, positions: Sequence[int], workers: int) -> Iterator[Tensor]:
+    """Yield images (1, C, H, W) in order, a bounded number of them read ahead."""
     if not workers:
         for position in positions:
-            yield _one(data, position, steps)
+            yield _one(images, position)
         return
-    waiting: deque[Future[tuple[Tensor, int]]] = deque()
+    waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for position in positions:
-                waiting.append(pool.submit(_one, data, position, steps))
+                waiting.append(pool.submit(_one, images, position))
                 if len(waiting) > 4 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -72,25 +69,21 @@ def _ahead(
                 left.cancel()
 
 
-def _one(data: Any, position: int, steps: tuple[str, ...]) -> tuple[Tensor, int]:
-    """Return an image as (1, C, H, W), and its label."""
+def _one(images: LazyImages, position: int) -> Tensor:
     try:
-        image, label = data[position]
+        return as_batch(np.asarray(images[position : position + 1]))
     except (OSError, EOFError, SyntaxError) as error:  # Pillow's for files that are cut off, or none
         raise CorruptAssetError(
-            f"image {position} of {len(data)} cannot be read: {error}. Put the file back; images that were "
+            f"image {position} of {len(images)} cannot be read: {error}. Put the file back; images that were "
             "done before are kept."
         ) from error
-    if isinstance(image, Tensor) and not steps:
-        return image.float().unsqueeze(0), int(label)
-    return as_batch(apply(_pixels(image)[None], steps)), int(label)
 
 
-def _pixels(image: Any) -> Array:
-    """An image as H x W x C or H x W."""
-    if not isinstance(image, Tensor):
-        return np.asarray(image)
-    if image.dim() == 3:
-        image = image.permute(1, 2, 0)
-    pixels: Array = (image.squeeze(-1) if image.shape[-1] == 1 else image).numpy()
-    return pixels
+def _stacked(images: list[Tensor]) -> Tensor:
+    sizes = {tuple(image.shape[1:]) for image in images}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"images of different sizes (C, H, W) in one batch: {sorted(sizes)[:3]}. The recipe needs a "
+            "transform that makes them alike, such as 'resize 256' and 'crop 224'."
+        )
+    return torch.cat(images)

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from energy_plugin.errors import near_misses
 from energy_plugin.manager import PluginManager, default_manager
-from energy_plugin_bench.recipe import Asset, Recipe, parse_files, parse_recipe
+from energy_plugin_bench.recipe import SHARED, Asset, Recipe, parse_files, parse_recipe
 from energy_plugin_bench.rows import PublishedValue, RowsError, Source, parse_source
 
-KINDS = ("source", "recipe", "files")
+KINDS = ("source", "recipe", "files", "shared")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def read(folders: Iterable[Traversable]) -> Registry:
     recipes: list[Recipe] = []
     files: list[Asset] = []
     faults: list[str] = []
+    written: list[tuple[str, Mapping[str, Any]]] = []
+    shared: dict[str, Mapping[str, Any]] = {}
     for file in sorted((f for folder in folders for f in folder.iterdir()), key=lambda f: f.name):
         if not file.name.endswith(".toml"):
             continue
@@ -82,9 +85,15 @@ def read(folders: Iterable[Traversable]) -> Registry:
         elif kinds == ["source"]:
             sources += parse_source(data, file.name, faults)
         elif kinds == ["recipe"]:
-            recipes += parse_recipe(data, file.name, faults)
+            written.append((file.name, data))
+        elif kinds == ["shared"]:
+            shared[str(data["shared"].get("name", file.name))] = data
+            unknown = sorted(set(data) - {"shared", *SHARED})
+            faults += [f"{file.name}: unknown table {key!r}" for key in unknown]
         else:
             files += parse_files(data, file.name, faults)
+    for label, recipe in written:
+        recipes += parse_recipe(recipe, label, faults, shared)
     faults += _crosscheck(sources, recipes, files)
     if faults:
         raise RowsError(faults)
@@ -95,7 +104,7 @@ def read(folders: Iterable[Traversable]) -> Registry:
     )
 
 
-def _parsed(file: Traversable, faults: list[str]) -> dict[str, object]:
+def _parsed(file: Traversable, faults: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -109,6 +118,7 @@ def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]
     yield from _twice("the id", (row.id for source in sources for row in source.rows))
     yield from _twice("a recipe for the source", (recipe.source for recipe in recipes))
     yield from _twice("the file", (asset.path for asset in files))
+    yield from _sameness([row for source in sources for row in source.rows])
     known = {asset.path for asset in files}
     for recipe in recipes:
         wanted = [n.weights for n in recipe.networks.values()] + [i.asset for i in recipe.inputs.values()]
@@ -121,6 +131,22 @@ def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]
         ids = {row.id for row in rows}
         for name in sorted({name for known in recipe.explained for name in known.ids} - ids):
             yield f"recipe of {recipe.source}: explains {name!r}, no row of it. {near_misses(name, ids)}"
+
+
+def _sameness(rows: list[PublishedValue]) -> Iterator[str]:
+    """Rows that say they are another one, and are not."""
+    known = {row.id: row for row in rows}
+    for row in rows:
+        other = known.get(row.same_as)
+        if not row.same_as:
+            continue
+        if other is None:
+            yield f"{row.id}: same_as: there is no row {row.same_as!r}. {near_misses(row.same_as, known)}"
+        elif (other.value, other.metric) != (row.value, row.metric):
+            found = f"{other.metric} {other.value}, not {row.metric} {row.value}"
+            yield f"{row.id}: same_as: {row.same_as} is {found}"
+        elif other.same_as:
+            yield f"{row.id}: same_as: {row.same_as} is itself {other.same_as}: name that"
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[str]:

@@ -1,17 +1,21 @@
 """Published values as data: what a row says, and how a source file (TOML) is read and checked.
 
 A source file has a head ``[source]``, then ``[[tables]]``: each gives the fields that its rows share, and
-``rows``, inline tables whose fields add to the table's or override them.
+``rows``, inline tables whose fields add to the table's or override them. ``place`` of a row continues the
+table's; ``name`` of a table is the ``table`` of its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy_plugin.errors import near_misses
+from energy_plugin.published import unfold
 
 METRICS = {
     "error_rate": "share of wrongly classified images",
@@ -23,8 +27,42 @@ METRICS = {
     "aupr": "area under the precision-recall curve of the convention's positive kind",
     "aupr_in": "the same with in-distribution positive",
     "aupr_out": "the same with out-of-distribution positive",
+    "autc": "area under the threshold curve",
+    "f1": "best F1 over all thresholds, chosen on the test set",
+    "miou": "mean intersection over union of the known classes",
+    "macc": "mean accuracy of the known classes",
+    "siou_gt": "component-wise intersection over union, averaged over the true components",
+    "ppv": "component-wise precision",
+    "f1_mean": "component-wise F1, averaged over thresholds of sIoU",
 }
 CLASSIFICATION_METRICS = ("error_rate", "accuracy")
+KNOWN_CLASS_METRICS = (*CLASSIFICATION_METRICS, "miou", "macc")
+"""Metrics that need no OOD set."""
+DESCRIBED_ONLY = ("autc", "f1", "miou", "macc", "siou_gt", "ppv", "f1_mean")
+"""Metrics that rows have and the harness does not measure."""
+
+CAVEATS: Mapping[str, str] = MappingProxyType(
+    {
+        "by eye": "read by eye from a picture",
+        "quoted": "copied by the source from somebody else, no run of its own",
+        "unreleased": "the weights were never released",
+        "unknown weights": "the source does not say which weights",
+        "own training": "of a network that somebody trained for this figure alone",
+        "other weights": "not the weights of the paper that the method is from",
+        "hidden labels": "the test labels are hidden on a benchmark server",
+        "another sample": "of a sample of images whose list is not published, or of another one than usual",
+        "tuned": "temperature or input noise were tuned, and their values are not printed",
+        "unknown rule": "how the figure was computed is not said",
+        "unknown method": "which score it is of is not said",
+        "wrong": "known to be wrong; kept as a warning",
+    }
+)
+"""Why a figure cannot be compared with others of the same name, or only with care."""
+PREVENTING = (
+    "quoted", "unreleased", "unknown weights", "own training", "hidden labels", "tuned", "unknown rule",
+    "unknown method", "wrong",
+)  # fmt: skip
+"""Caveats under which nobody can measure the figure, so that no recipe is written for it."""
 ERROR_DETECTION = "error_detection"
 """As an OOD set: the wrongly classified images of the ID set, against the rightly classified ones."""
 ANOMALOUS_PIXELS = "anomalous_pixels"
@@ -82,7 +120,14 @@ class PublishedValue(Strict):
         decimals: Digits printed after the point.
         unit: `percent` or `fraction`.
         repeats: Where the source prints the same evaluation several times.
-        temperature: Of the energy score.
+        temperature: Of the energy score; other scores have their own.
+        table: The source's table, by a name of its own.
+        weights: Which weights, in the source's words.
+        positive: The kind whose recall is 95 % in FPR95, as read in the source; empty where it was not noted.
+        runs: Networks trained that value and std are over; 0 if unknown.
+        caveats: Keys of `CAVEATS`.
+        not_run: Why nobody can measure the figure, beyond what its caveats say.
+        same_as: Id of a row of another source that is this same figure, not another one like it.
         note: What a reader must know before comparing.
     """
 
@@ -100,17 +145,22 @@ class PublishedValue(Strict):
     decimals: Annotated[int, Field(strict=True, ge=0, le=6)] = 2
     unit: Literal["percent", "fraction"]
     repeats: Repeats | None = None
-    temperature: Number = 1.0
+    temperature: Number | Literal["unknown"] = 1.0
+    table: str = ""
+    weights: str = ""
+    positive: Literal["id", "ood", "unknown", "n/a", ""] = ""
+    runs: Annotated[int, Field(strict=True, ge=0)] = 0
+    caveats: tuple[Literal[tuple(CAVEATS)], ...] = ()  # type: ignore[valid-type]  # as for METRICS
+    not_run: str = ""
+    same_as: str = ""
     note: str = ""
 
     @field_validator("convention")
     @classmethod
     def _known(cls, name: str | None) -> str | None:
-        from energy_plugin.metrics import CONVENTIONS, LEFT_OUT  # imports torch: only when rows are read
-
-        known = (*CONVENTIONS, *LEFT_OUT)
-        if name is not None and name not in known:
-            raise ValueError(f"unknown convention {name!r}. {near_misses(name, known)}")
+        stated, described = conventions()
+        if name is not None and name not in stated and name not in described:
+            raise ValueError(f"unknown convention {name!r}. {near_misses(name, (*stated, *described))}")
         return name
 
     @model_validator(mode="after")
@@ -118,9 +168,25 @@ class PublishedValue(Strict):
         top = 100.0 if self.unit == "percent" else 1.0
         if not 0 <= self.value <= top:
             raise ValueError(f"value {self.value} is outside [0, {top:g}] {self.unit}")
-        if self.metric not in CLASSIFICATION_METRICS and not (self.ood_set and self.convention):
+        if self.metric not in KNOWN_CLASS_METRICS and not (self.ood_set and self.convention):
             raise ValueError(f"{self.metric} needs an ood_set and a convention")
+        stated = conventions()[0].get(self.convention or "", "")
+        if self.metric == "fpr95" and stated and self.positive in ("id", "ood") and self.positive != stated:
+            raise ValueError(f"{self.positive} is positive here, but {stated} in {self.convention!r}")
         return self
+
+    @property
+    def obstacle(self) -> str:
+        """Why no recipe can measure the figure; empty if nothing in the row itself speaks against it."""
+        if self.same_as:
+            return "the same figure stands in another source, where it counts (same_as)"
+        preventing = [CAVEATS[caveat] for caveat in self.caveats if caveat in PREVENTING]
+        if self.not_run or preventing:
+            return f"no recipe: {self.not_run or '; '.join(preventing)}"
+        if self.metric in DESCRIBED_ONLY:
+            return f"no recipe: the harness does not measure the {METRICS[self.metric]}"
+        described = conventions()[1].get(self.convention or "", "")
+        return f"no recipe: {described}" if described else ""
 
     @property
     def scale(self) -> float:
@@ -131,6 +197,14 @@ class PublishedValue(Strict):
     def printed(self) -> str:
         """The figure with the digits that the source printed."""
         return f"{self.value:.{self.decimals}f}"
+
+
+@cache
+def conventions() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Positive kinds of the stated conventions by name, and why the others are described only."""
+    from energy_plugin.metrics import CONVENTIONS, LEFT_OUT  # imports torch: only when rows are read
+
+    return {name: known.positive for name, known in CONVENTIONS.items()}, LEFT_OUT
 
 
 class Source(Strict):
@@ -169,11 +243,7 @@ def _unfold(tables: object, label: str, faults: list[str]) -> Iterator[tuple[str
         faults.append(f"{label}: tables is {type(tables).__name__}; expected [[tables]]")
         return
     for number, table in enumerate(tables, start=1):
-        shared = {key: value for key, value in table.items() if key != "rows"}
-        prefix = shared.pop("place", "")
-        for index, row in enumerate(table.get("rows", []), start=1):
-            fields = {**shared, **row}
-            fields["place"] = f"{prefix} {fields.get('place', '')}".strip()
+        for index, fields in enumerate(unfold(table), start=1):
             yield f"{label}: {fields.get('id', f'table {number}, row {index}')}", fields
 
 

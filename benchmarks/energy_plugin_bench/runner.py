@@ -17,6 +17,7 @@ from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import (
     Figure,
     is_wrong,
+    mean_of,
     measured,
     on_another_device,
     outlier_scores,
@@ -83,7 +84,7 @@ class Runner:
             id=row.id, source=source.name, status="not run", asked=asked, unit=row.unit,
             published=row.printed, place=row.place, note=row.note,
         )  # fmt: skip
-        obstacles = self.obstacles(source.name, asked)
+        obstacles = (row.obstacle,) if row.obstacle else self.obstacles(source.name, asked)
         if obstacles:
             return replace(told, reason=ALSO.join(obstacles))
         recipe = self.registry.recipes[source.name]
@@ -158,9 +159,9 @@ class Runner:
             if q.ood_set == ANOMALOUS_PIXELS or self.obstacles(source, q):
                 continue
             recipe = self.registry.recipes[source]
-            for name in recipe.needs(q.id_set, q.ood_set):
-                if not self.passes.takes_carried(recipe, q.network, name):
-                    found[source, q.network, name] = None
+            for network, name in passes_of(recipe, q):
+                if not self.passes.takes_carried(recipe, network, name):
+                    found[source, network, name] = None
         return list(found)
 
     def obstacles(self, source: str, asked: Question) -> tuple[str, ...]:
@@ -169,16 +170,20 @@ class Runner:
         if recipe is None:
             return ("no recipe is written for this source yet",)
         missing = recipe.obstacles(asked.network, asked.id_set, asked.ood_set)
+        if asked.ood_set and not any(spec.name == asked.method for spec in self.manager.detectors()):
+            missing = (f"no plug-in offers the score {asked.method!r} as a detector of logits", *missing)
         if missing:
             return missing
         if recipe.protocol(asked.metric, asked.ood_set) is None:
             return ("the recipe has no protocol for this metric and set",)
-        needed = recipe.needs(asked.id_set, asked.ood_set)
-        found = [self.passes.obstacles(recipe, asked.network, name) for name in needed]
+        found = [self.passes.obstacles(recipe, *which) for which in passes_of(recipe, asked)]
         return tuple(dict.fromkeys(obstacle for obstacles in found for obstacle in obstacles))
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""
+        parts = recipe.parts(asked.network, asked.id_set, asked.ood_set)
+        if parts != [(asked.network, asked.ood_set)]:
+            return mean_of(self._figure(recipe, replace(asked, network=n, ood_set=o)) for n, o in parts)
         if asked.ood_set == ANOMALOUS_PIXELS:
             return self._pixels(recipe, asked), "images"
         known = self._taken(recipe, asked.network, asked.id_set)
@@ -243,6 +248,15 @@ class Runner:
         return Logits(logits.logits[keep], logits.labels[keep], logits.origin)
 
 
+def passes_of(recipe: Recipe, asked: Question) -> list[tuple[str, str]]:
+    """Networks and inputs whose passes a question needs."""
+    return [
+        (network, name)
+        for network, ood_set in recipe.parts(asked.network, asked.id_set, asked.ood_set)
+        for name in recipe.needs(asked.id_set, ood_set)
+    ]
+
+
 def _protocol(recipe: Recipe, asked: Question) -> Protocol:
     found = recipe.protocol(asked.metric, asked.ood_set)
     if found is None:
@@ -253,7 +267,7 @@ def _protocol(recipe: Recipe, asked: Question) -> Protocol:
 
 
 def _ood_set(recipe: Recipe, asked: Question) -> Set:
-    return recipe.set_named(asked.ood_set or "") or Set()
+    return recipe.set_named(recipe.meant(asked.id_set, asked.ood_set or "")) or Set()
 
 
 def questions(registry: Registry, source: str) -> Iterator[Question]:

@@ -134,13 +134,14 @@ class Verdict:
 def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set) -> Tolerance:
     """How far a measured figure may lie from the published one.
 
-    Without a spread: half the last printed digit, and the protocol's allowance. With one: half the last
+    Without draws: half the last printed digit, and the protocol's allowance. With them: half the last
     printed digit, and `protocol.errors` standard errors of the difference between the two means:
     with s the spread of one draw, s^2 (1 / draws of the source + 1 / our draws) for the draws, where images
     were drawn. Where the images themselves are another sample, each of the two sets of N adds s^2 n / (N -
     n), n images a draw: that is the variance of a set's own mean, seen from the spread of draws out of it. s
-    is the upper end of what the source's rounded spread can have been, in the unbiased form. Where the source
-    printed the same evaluation several times, the target is the mean of all and its draws are those of all.
+    is the upper end of what the source's rounded spread can have been, in the unbiased form; ours, where the
+    source drew and printed none. Where the source printed the same evaluation several times, the target is
+    the mean of all and its draws are those of all.
 
     Args:
         row: The published value.
@@ -151,10 +152,10 @@ def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set)
     logs = row.repeats.logs if row.repeats else 1
     target = row.repeats.mean if row.repeats else row.value
     half_digit = 0.5 * 10.0**-row.decimals
-    if row.std is None or row.draws < 2:
+    spread = _spread(row, figure, half_digit)
+    if spread is None:
         width = half_digit + row.scale * protocol.allowance + _LAST_BIT
         return Tolerance(target=target, width=width, reason=protocol.reason)
-    spread = (row.std + half_digit) * math.sqrt(row.draws / (row.draws - 1))
     variance = 1 / (row.draws * logs) + (1 / figure.draws if figure.draws else 0.0)
     reason = protocol.reason
     if ood.fresh:
@@ -165,6 +166,17 @@ def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set)
         reason += f"; the source printed it {logs} times"
     width = protocol.errors * spread * math.sqrt(variance) + half_digit
     return Tolerance(target=target, width=width, reason=reason)
+
+
+def _spread(row: PublishedValue, figure: Figure, half_digit: float) -> float | None:
+    """Unbiased spread of one draw, in the row's unit; None where nobody drew, or it is not known."""
+    if row.draws < 2:
+        return None
+    if row.std is not None:
+        return (row.std + half_digit) * math.sqrt(row.draws / (row.draws - 1))
+    if figure.draws < 2:
+        return None
+    return row.scale * figure.spread * math.sqrt(figure.draws / (figure.draws - 1))
 
 
 def judged(figure: float, allowed: Tolerance) -> Status:

@@ -308,6 +308,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "not stated": "the source does not say how its figures were computed",
         "quoted": "the figures are quoted from several papers, each with its own rules",
         "user code": "the figures come from a user's own code, which was not shown",
+        "cityscapes-server": "the server of the Cityscapes benchmark computes the figures on hidden labels",
     }
 )
 """Conventions that stand in published rows and cannot be stated exactly, with the reason."""

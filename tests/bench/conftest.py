@@ -10,8 +10,17 @@ import pytest
 
 from energy_plugin.manager import PluginManager
 from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import DATA_ROOT, Assets
+from energy_plugin_bench.assets import CACHE, DATA_ROOT, Assets
 from energy_plugin_bench.runner import Runner
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_downloads(tmp_path_factory):
+    """Nothing that somebody downloaded before changes what these tests see."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,21 @@ import bench_fakes
 import pytest
 
 from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import DATA_ROOT, Assets, CorruptAssetError, MissingAssetError, own
+from energy_plugin_bench.assets import (
+    DATA_ROOT,
+    Assets,
+    CorruptAssetError,
+    MissingAssetError,
+    cache_folder,
+    own,
+)
+from energy_plugin_bench.recipe import Asset
+
+
+@pytest.fixture(autouse=True)
+def _no_data_root(monkeypatch):
+    monkeypatch.delenv("ENERGY_PLUGIN_DATA", raising=False)
+
 
 FILE = "shades/bright.safetensors"
 
@@ -66,3 +80,58 @@ def test_the_package_knows_its_own_files(monkeypatch):
     own.cache_clear()
     assert own().find("mnist/images/mnist_test.npz").is_file()
     own.cache_clear()
+
+
+def listed(tmp_path, **fields):
+    """Assets with one entry of these fields, found in the cache."""
+    asset = Asset(path="thing", licence="ours", origin="the tests", get="Run them.", **fields)
+    return Assets({"thing": asset}, cache=tmp_path)
+
+
+def test_the_cache_is_looked_at_after_the_data_root(files, tmp_path):
+    cached = tmp_path / "cache" / FILE
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes((tmp_path / "data" / FILE).read_bytes())
+    assert Assets(files, tmp_path / "data", cache=tmp_path / "cache").find(FILE) == tmp_path / "data" / FILE
+    assert Assets(files, cache=tmp_path / "cache").find(FILE) == cached
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home"
+    monkeypatch.delenv("ENERGY_PLUGIN_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "energy_plugin"
+
+
+@pytest.mark.parametrize("fields", [{"md5": "900150983cd24fb0d6963f7d28e17f72"}, {"sha256": "ba7816bf"}, {}])
+def test_a_file_is_held_against_what_was_published_of_its_hash(tmp_path, fields):
+    (tmp_path / "thing").write_bytes(b"abc")
+    assert listed(tmp_path, **fields).find("thing") == tmp_path / "thing"
+    (tmp_path / "thing").write_bytes(b"abd")
+    if fields:
+        with pytest.raises(CorruptAssetError, match=f"expected {next(iter(fields))}:"):
+            listed(tmp_path, **fields).find("thing")
+
+
+def test_a_folder_with_a_missing_image_is_refused(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / "thing" / name).parent.mkdir(parents=True)
+        (tmp_path / "thing" / name).touch()
+    assert listed(tmp_path, count=2).find("thing") == tmp_path / "thing"
+    with pytest.raises(CorruptAssetError, match="holds 2 files, expected 3"):
+        listed(tmp_path, count=3).find("thing")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"carry": True, "sha256": "ba7816bf", "get": "x"}, "has its whole sha256"),
+        ({"url": "ftp://x/y"}, "no http"),
+        ({"unpack": ".", "get": "x"}, "only what comes from a url is unpacked"),
+        ({}, "or says in 'get' how to get it"),
+    ],
+)
+def test_entries_that_contradict_themselves_are_faults(fields, said):
+    with pytest.raises(ValueError, match=said):
+        Asset(path="thing", licence="ours", origin="the tests", **fields)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from energy_plugin_bench.cache import LogitsCache, home, key_of
+from energy_plugin_bench.assets import cache_folder
+from energy_plugin_bench.cache import LogitsCache, key_of
 
 MADE_OF = {"weights": "abc", "count": 3}
 KEY = key_of(MADE_OF)
@@ -178,4 +179,4 @@ def test_where_files_are_kept(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert home() == Path(expected)
+    assert cache_folder() == Path(expected)

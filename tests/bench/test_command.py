@@ -56,7 +56,7 @@ def test_a_difference_that_the_recipe_explains_is_shown_and_exits_with_0(capsys)
 def test_nothing_verified_exits_with_3(capsys):
     assert main(["reproduce", "--source", "dice_issue_2"]) == 3
     assert (
-        "21 rows not run (some for several reasons): 21: needs the repository's CIFAR-100 DenseNet"
+        "21 rows not run (some for several reasons): 21: needs dice/cifar100_densenet_checkpoint"
         in " ".join(capsys.readouterr().out.split())
     )
 
@@ -64,7 +64,7 @@ def test_nothing_verified_exits_with_3(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--source", "song_energy"], "there is no source 'song_energy'. Did you mean 'song_energy_ood'?"),
+        (["--source", "song_energy"], "there is no source 'song_energy'. Did you mean 'song_energy_ood'"),
         (["-k", "mnist fashion"], "cannot read 'mnist fashion'"),
         (["-k", "no_such_row"], "no published value matches 'no_such_row'"),
         (["--data-root", "nowhere"], "the data root nowhere is no folder"),

@@ -1,10 +1,11 @@
 """From logits to figures: orientation, draws, and what another device does."""
 
+import bench_fakes
 import numpy as np
 import pytest
 import torch
 
-from energy_plugin.manager import default_manager
+from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import evaluate
 from energy_plugin_bench.measure import is_wrong, measured, on_another_device, outlier_scores, with_devices
 from energy_plugin_bench.recipe import Protocol
@@ -16,6 +17,12 @@ LOGITS = torch.tensor([[4.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
 def test_an_unsure_sample_has_the_higher_score(method):
     sure, unsure = outlier_scores(default_manager(), method, LOGITS)
     assert unsure > sure
+
+
+def test_a_detector_whose_high_scores_mean_id_is_turned_round(tmp_path):
+    manager = PluginManager().add(bench_fakes.Plugin(tmp_path))
+    raw = bench_fakes.Certainty().score(LOGITS)
+    assert outlier_scores(manager, "certainty", LOGITS).tolist() == (-raw).tolist()
 
 
 def test_msp_is_the_negative_largest_probability():

@@ -1,13 +1,18 @@
 """The networks give the logits that were published with their weights, digit by digit."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 
 from energy_plugin_bench.assets import CorruptAssetError
+from energy_plugin_bench.networks.bit import BigTransferResNet
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 from energy_plugin_bench.networks.densenet import DenseNetBC100
 from energy_plugin_bench.networks.resnet import BasicBlock, CifarResNet
-from energy_plugin_bench.passes import load_weights, logits_file
+from energy_plugin_bench.passes import logits_file
+from energy_plugin_bench.weights import load_weights
 
 # Logits of the first test image, to three decimals, as they are stated with the converted weights.
 GOLDEN = {
@@ -95,3 +100,42 @@ def test_a_file_of_weights_that_is_none_is_refused(tmp_path):
 def test_carried_logits_have_one_name_for_each_pass(registry):
     recipe = registry.recipes["song_energy_ood"]
     assert logits_file(recipe, "n", "i") == "logits/song_energy_ood/n--i.safetensors"
+
+
+def test_big_transfer_is_timm_s_architecture_under_the_published_names():
+    timm = pytest.importorskip("timm", reason="the extra [timm] is the reference")
+    ours = BigTransferResNet(10, units=(1, 2, 1, 1)).eval()
+    torch.nn.init.normal_(ours.head.conv.weight)
+    torch.nn.init.normal_(ours.body.block1.unit01.gn1.bias)
+    theirs = timm.models.resnetv2.ResNetV2(
+        [1, 2, 1, 1], num_classes=10, stem_type="fixed", conv_layer=partial(timm.layers.StdConv2d, eps=1e-10)
+    ).eval()
+    assert [len(x) for x in (ours.state_dict(), theirs.state_dict())] == [54, 54]
+    theirs.load_state_dict({timm_name(name): value for name, value in ours.state_dict().items()})
+    images = torch.randn(2, 3, 96, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-3, atol=1e-3)
+
+
+def timm_name(name):
+    name = re.sub(
+        r"^body\.block(\d)\.unit(\d\d)",
+        lambda found: f"stages.{int(found[1]) - 1}.blocks.{int(found[2]) - 1}",
+        name,
+    )
+    for ours, theirs in {
+        r"^root\.": "stem.", r"\.gn(\d)": r".norm\1", r"downsample\.": "downsample.conv.",
+        r"^before_head\.gn": "norm", r"^head\.conv": "head.fc",
+    }.items():  # fmt: skip
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def test_a_shortcut_with_parameters_is_where_the_shape_changes():
+    network = CifarResNet(10, 2, (64, 128, 256, 512), projection=True)
+    assert sum(p.numel() for p in network.parameters()) == 11_173_962  # of the ResNet-18 for 32 x 32 images
+    assert {name.split(".")[0] for name in network.state_dict() if "downsample" in name} == {
+        "layer2", "layer3", "layer4",
+    }  # fmt: skip
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    assert sum(p.numel() for p in CifarResNet(projection=True).parameters()) == 272_474

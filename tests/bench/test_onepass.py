@@ -245,3 +245,17 @@ def test_an_error_of_one_process_ends_all(tmp_path):
     assert done.returncode != 0
     assert "expected sha256:277eeb51" in done.stderr
     assert done.stdout == ""
+
+
+def test_a_network_that_brings_its_own_weights_counts_by_them(world, cache, seen, monkeypatch):
+    def own(value):
+        monkeypatch.setattr(bench_fakes.Brightness, "__init__", lambda self: _init(self, value), raising=True)
+        return world(
+            cache=cache, recipe=bench_fakes.RECIPE.replace('weights = "shades/bright.safetensors"', "")
+        )
+
+    def _init(self, value):
+        torch.nn.Module.__init__(self)
+        self.scale = torch.nn.Parameter(torch.tensor(value, dtype=torch.bfloat16))
+
+    assert [taken(own(value)).origin for value in (1.0, 1.0, 2.0)] == ["images", "cached logits", "images"]

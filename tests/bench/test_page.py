@@ -35,7 +35,7 @@ def report(more=()):
     verdicts = (
         made("alpha", "one"),
         made("alpha", "two", measured=10.6, status="differs", explained="another sample"),
-        made("alpha", "three", measured=100.0, published="100.00"),
+        made("alpha", "three", measured=7.5),
         made("alpha", "one", "msp", status="measured", published="", place="", tolerance=None, measured=20.0),
         made("beta", "four", status="not run", measured=None, tolerance=None, reason="needs ImageNet"),
         made("beta", "five", status="not run", measured=None, tolerance=None, reason="needs weights"),
@@ -172,6 +172,8 @@ def test_the_filter_filters_and_opens_what_it_found(opened):
     assert shown(opened) == ["four"]
     assert opened.run("return document.getElementById('found').value") == "1 of 6 figures"
     assert opened.run("return document.getElementById('source-alpha').hidden")
+    assert opened.run("return document.querySelector('[data-section=source-alpha]').hidden")
+    assert not opened.run("return document.querySelector('[data-section=source-beta]').hidden")
     write(opened, "alpha differs")
     assert shown(opened) == ["two"]
     write(opened, "alpha nowhere")
@@ -187,14 +189,14 @@ def test_a_tick_leaves_out_a_verdict(opened):
 
 
 def test_the_table_sorts_by_value_both_ways(opened):
-    head = "#source-alpha table.figures th:nth-child(5)"
+    head = "#source-alpha table.figures th:nth-child(6)"
     rows = "document.querySelectorAll('#source-alpha > table tbody tr')"
-    order = f"return Array.from({rows}, row => row.cells[4].textContent)"
+    order = f"return Array.from({rows}, row => row.cells[5].textContent)"
     opened.run(f"document.querySelector('{head} button').click()")
-    assert opened.run(order) == ["9.40", "10.60", "100.00"]  # as text 100.00 would stand first
+    assert opened.run(order) == ["-2.000", "-0.100", "+1.100"]  # as text -0.100 stands first
     assert opened.run(f"return document.querySelector('{head}').ariaSort") == "ascending"
     opened.run(f"document.querySelector('{head} button').click()")
-    assert opened.run(order) == ["100.00", "10.60", "9.40"]
+    assert opened.run(order) == ["+1.100", "-0.100", "-2.000"]
     assert opened.run(f"return document.querySelector('{head}').ariaSort") == "descending"
 
 

@@ -237,3 +237,20 @@ def test_the_published_rows_of_this_package_can_all_be_answered(registry):
     assert not any("does not know" in text for reason in reasons for text in reason)
     for name, row in rows:
         assert recipes[name].protocol(row.metric, row.ood_set) is not None
+
+
+def test_mixed_precision_moves_figures_a_little_and_scores_stay_float32(runner, monkeypatch):
+    from energy_plugin_bench.computing import Computing
+    from energy_plugin_bench.detectors import VoidProbability
+
+    seen = []
+    score = VoidProbability.score
+    monkeypatch.setattr(
+        VoidProbability, "score", lambda self, logits: (seen.append(logits.dtype), score(self, logits))[1]
+    )
+    exact, mixed = (
+        verdicts(runner(computing=Computing(amp=amp)))["tiny_ap"].measured for amp in ("", "bfloat16")
+    )
+    assert exact != mixed
+    assert exact == pytest.approx(mixed, abs=2)
+    assert set(seen) == {torch.float32}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from energy_plugin_bench.runner import question
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,7 +27,7 @@ def test_reproduced_rows_pass_others_are_skipped_with_the_reason_and_all_are_cou
     code, text = run("-rs", "-k", "akamaster or dice_issue2_cifar100_svhn", f"--energy-output={output}")
     assert code == 0, text
     assert "2 passed, 3 skipped" in text
-    assert "not run: needs the repository's CIFAR-100 DenseNet" in text
+    assert "not run: needs dice/cifar100_densenet_checkpoint_100.pth.tar" in text
     assert "akamaster_resnet: 2 reproduced, 0 differs, 0 not run" in text
     assert "all: 2 reproduced, 0 differs, 3 not run" in text
     assert json.loads(output.read_text())["summary"]["reproduced"] == 2
@@ -33,14 +35,16 @@ def test_reproduced_rows_pass_others_are_skipped_with_the_reason_and_all_are_cou
 
 def test_a_value_that_differs_fails_with_its_figures():
     broken = "import energy_plugin_bench.runner as r\nr.is_wrong = lambda x, y: x.argmax(1) == y"
-    code, text = run("-k", "resnet20_cifar10_akamaster_error_rate", code=broken)
+    code, text = run("--energy-source=akamaster_resnet", "-k", "resnet20", code=broken)
     assert code == 1, text
     assert "resnet20_cifar10_akamaster_error_rate: differs: published 8.27 percent, measured 91.730" in text
     assert "all: 0 reproduced, 1 differs, 0 not run" in text
 
 
 def test_a_value_that_the_recipe_explains_is_an_expected_failure():
-    code, text = run("-rx", "-k", "song_cifar10-svhn_pretrained_errordetection")
+    code, text = run(
+        "-rx", "--energy-source=song_energy_ood", "-k", "song_cifar10-svhn_pretrained_errordetection"
+    )
     assert code == 0, text
     assert "3 passed" in text
     assert "1 xfailed" in text
@@ -65,10 +69,75 @@ def test_wrong_options_are_told_without_a_traceback():
 
 
 def test_the_ids_of_the_tests_are_those_of_the_rows(registry):
-    code, text = run("--collect-only", "-q", "-k", "song_svhn")
+    code, text = run("--collect-only", "-q", "--energy-source=song_energy_ood", "-k", "song_svhn")
     assert code == 0, text
     wanted = {row.id for _, row in registry.rows() if row.id.startswith("song_svhn")}
     assert {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line} == wanted
+
+
+def test_rows_are_chosen_by_markers():
+    code, text = run(
+        "--collect-only", "-q", "-m", "(akamaster_resnet or dice_issue_2) and not needs_download"
+    )
+    assert code == 0, text
+    found = {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line}
+    assert found == {"resnet20_cifar10_akamaster_error_rate", "resnet56_cifar10_akamaster_error_rate"}
+
+
+def test_what_a_row_needs(registry, carried_runner):
+    from energy_plugin_bench.needs import needs
+
+    for source, row in registry.rows():
+        found = list(needs(carried_runner, source.name, row))
+        runs = not carried_runner.obstacles(source.name, question(row))
+        assert found == ([] if runs else ["needs_data", "needs_download"]), row.id
+
+
+def test_slow_networks_are_long_where_they_are_computed(registry, data_root, find):
+    from energy_plugin_bench.assets import Assets
+    from energy_plugin_bench.needs import needs
+    from energy_plugin_bench.runner import Runner
+
+    source, row = find(registry, "resnet20_cifar10_akamaster_error_rate")
+    live = Runner(registry, Assets(registry.files, data_root), from_images=True)
+    assert list(needs(live, source.name, row)) == ["long"]
+    assert list(needs(Runner(registry, Assets(registry.files, data_root)), source.name, row)) == []
+
+
+def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path / "home"))
+    page = tmp_path / "report.html"
+    code, text = run(
+        "--energy-source=outlier_exposure_mnist",
+        "-k",
+        "oe_mnist_baseline_fashion_mnist_fpr95",
+        f"--energy-html={page}",
+        "--energy-batch-size=500",
+    )
+    assert code == 0, text
+    assert "oe_mnist_baseline_fashion_mnist_fpr95" in page.read_text()
+    assert "<dt>batch_size</dt><dd>500</dd>" in page.read_text()
+    assert "<svg" in page.read_text()
+    assert len(list((tmp_path / "home" / "logits").iterdir())) == 2
+
+
+def test_wrong_settings_are_told_before_anything_runs(tmp_path):
+    code, text = run("--energy-device=toaster", "--energy-source=akamaster_resnet")
+    assert code != 0
+    assert "the device is 'toaster'; expected cpu, cuda" in text
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(tmp_path, pytestconfig):
+    from energy_plugin_bench import pytest_plugin
+
+    class Options:
+        stash = pytest.Stash()
+
+        def getoption(self, name, default=None):
+            return str(tmp_path / "gone" / "report.html") if name == "energy_html" else default
+
+    with pytest.raises(pytest.UsageError, match="there is no folder"):
+        pytest_plugin.pytest_configure(Options())
 
 
 def test_the_plugin_imports_nothing_heavy():

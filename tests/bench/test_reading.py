@@ -7,6 +7,7 @@ from PIL import Image
 
 from energy_plugin_bench.assets import CorruptAssetError
 from energy_plugin_bench.imagesets import ImageSet
+from energy_plugin_bench.lazy import as_image_set
 from energy_plugin_bench.local import image_folder
 from energy_plugin_bench.reading import batches
 
@@ -41,31 +42,32 @@ def test_arrays_come_in_order_and_batches(pixels):
 @pytest.mark.parametrize("workers", [0, 3])
 def test_files_give_what_arrays_give(pixels, folder, workers):
     expected = joined(batches(ImageSet(pixels, np.zeros(11, dtype=np.int64)), range(11), (), 4))
-    found = joined(batches(image_folder(folder), range(11), (), 4, workers=workers))
+    found = joined(batches(as_image_set(image_folder(folder)), range(11), (), 4, workers=workers))
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize("kind", ["pil", "array", "tensor"])
+@pytest.mark.parametrize("kind", ["pil", "array"])
 def test_transforms_see_pixels_whatever_the_data_set_gives(pixels, kind):
     class Pairs:
+        labels = range(11)
+
         def __len__(self):
             return len(pixels)
 
         def __getitem__(self, index):
             image = pixels[index]
-            as_tensor = torch.from_numpy(image).permute(2, 0, 1)
-            return {"pil": Image.fromarray(image), "array": image, "tensor": as_tensor}[kind], index
+            return {"pil": Image.fromarray(image), "array": image}[kind], index
 
     expected, _ = joined(batches(ImageSet(pixels, np.arange(11)), range(11), ("negative",), 4))
-    found, labels = joined(batches(Pairs(), range(11), ("negative",), 4))
+    found, labels = joined(batches(as_image_set(Pairs()), range(11), ("negative",), 4))
     assert torch.equal(found, expected)
     assert labels.tolist() == list(range(11))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_missing_image_is_told_by_name(folder, workers):
-    data = image_folder(folder)
+    data = as_image_set(image_folder(folder))
     (folder / "a" / "07.png").unlink()
     with pytest.raises(
         CorruptAssetError, match=r"image 7 of 11 cannot be read: .*07\.png.* Put the file back"
@@ -77,4 +79,10 @@ def test_an_image_that_is_cut_off_is_told(folder):
     file = folder / "a" / "03.png"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(CorruptAssetError, match="image 3 of 11 cannot be read"):
-        joined(batches(image_folder(folder), range(11), (), 4))
+        joined(batches(as_image_set(image_folder(folder)), range(11), (), 4))
+
+
+def test_images_of_different_sizes_are_told_with_what_helps(folder):
+    Image.fromarray(np.zeros((9, 9, 3), dtype=np.uint8)).save(folder / "a" / "05.png")
+    with pytest.raises(ValueError, match=r"different sizes .*\n?.*The recipe needs a transform"):
+        joined(batches(as_image_set(image_folder(folder)), range(11), (), 4))

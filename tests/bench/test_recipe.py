@@ -73,3 +73,51 @@ def test_the_first_protocol_that_matches_counts():
 def test_a_draw_has_a_size_or_follows_the_ratio():
     assert Protocol(draws=1, size=2000, reason="r").draw_size(8017) == 2000
     assert Protocol(draws=1, ratio=5, reason="r").draw_size(8017) == 1603
+
+
+def test_what_several_recipes_share_is_taken_in_and_their_own_goes_before():
+    head = {"source": "x", "include": ["common"]}
+    common = {"inputs": {"a": {"missing": "theirs"}, "b": {"missing": "theirs"}}}
+    faults = []
+    data = {"recipe": head, "inputs": {"b": {"missing": "ours"}}}
+    (recipe,) = parse_recipe(data, "r.toml", faults, {"common": common})
+    assert {name: chosen.missing for name, chosen in recipe.inputs.items()} == {"a": "theirs", "b": "ours"}
+    parse_recipe({"recipe": head}, "r.toml", faults, {"comon": common})
+    assert faults == ["r.toml: no shared file is named 'common'. Did you mean 'comon'?"]
+
+
+MEANS = """
+[recipe]
+source = "x"
+[networks.n]
+mean_of = ["n1", "n2"]
+[networks.n1]
+backbone = "b"
+[networks.n2]
+missing = "was lost"
+[inputs.far]
+missing = "of the wrong set"
+[inputs."id/a"]
+dataset = "d"
+[inputs.id]
+dataset = "d"
+[sets."id/far"]
+mean_of = ["id/a", "id/a"]
+"""
+
+
+def test_means_and_sets_of_one_in_distribution_set():
+    faults = []
+    (recipe,) = parse_recipe(tomllib.loads(MEANS), "r.toml", faults)
+    assert recipe.parts("n1", "id", "far") == [("n1", "id/a"), ("n1", "id/a")]
+    assert recipe.parts("n", "id", None) == [("n1", None), ("n2", None)]
+    assert recipe.obstacles("n1", "id", "far") == ()
+    assert recipe.obstacles("n", "id", "far") == ("was lost",)
+    assert recipe.meant("other", "far") == "far"
+
+
+@pytest.mark.parametrize("gone", ['"n1", "n2"', '"id/a", "id/a"'])
+def test_a_mean_of_something_undefined_is_a_fault(gone):
+    faults = []
+    assert parse_recipe(tomllib.loads(MEANS.replace(gone, '"gone"')), "r.toml", faults) == []
+    assert "is a mean of 'gone', which is not defined" in faults[0]

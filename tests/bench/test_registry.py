@@ -17,9 +17,9 @@ def test_the_package_has_its_rows_under_their_published_ids(registry):
     assert "song_mnist_energyft32_tnr99" in ids
 
 
-def test_every_source_has_a_recipe_that_knows_all_its_networks_and_sets(registry):
+def test_every_row_has_a_recipe_that_knows_its_network_and_sets_or_says_why_there_is_none(registry):
     for name, source in registry.sources.items():
-        for row in source.rows:
+        for row in (row for row in source.rows if not row.obstacle):
             obstacles = registry.recipes[name].obstacles(row.network, row.id_set, row.ood_set)
             assert not any("does not know" in obstacle for obstacle in obstacles), row.id
 
@@ -31,13 +31,17 @@ def test_faults_of_several_files_come_together(tmp_path):
     )
     bench_fakes.write_world(tmp_path, source=source, recipe=recipe)
     (tmp_path / "published" / "odd.toml").write_text("[surce]\n")
+    (tmp_path / "published" / "both.toml").write_text("[source]\n[recipe]\n")
     (tmp_path / "published" / "cut.toml").write_text("[source")
     with pytest.raises(RowsError) as caught:
         registries.read([tmp_path / "published"])
     text = str(caught.value)
     assert "unknown field 'ood_sett'" in text
     assert "protocols.0.draws" in text
-    assert "odd.toml: expected one of the heads source, recipe, files, not ['surce']" in text
+    assert "odd.toml: expected one of the heads source, recipe, files, shared, not ['surce']" in text
+    assert (
+        "both.toml: expected one of the heads source, recipe, files, shared, not ['recipe', 'source']" in text
+    )
     assert "cut.toml: not a TOML file" in text
 
 
@@ -60,6 +64,12 @@ def test_an_id_that_stands_twice_is_a_fault(tmp_path):
     bench_fakes.write_world(tmp_path, source=bench_fakes.SOURCE.replace("shades_fpr95", "shades_auroc"))
     with pytest.raises(RowsError, match="the id 'shades_auroc' stands 2 times"):
         registries.read([tmp_path / "published"])
+
+
+def test_select_takes_the_ids_that_match(registry):
+    chosen = registry.select(source="dice_issue_2", expression="svhn")
+    assert 0 < len(chosen) < 21
+    assert all("svhn" in row.id for _, row in chosen)
 
 
 def test_select_knows_sources_by_name(registry):
@@ -88,3 +98,25 @@ def test_expressions(expression, chosen):
 def test_an_expression_that_cannot_be_read_is_refused(expression):
     with pytest.raises(ValueError, match="cannot read"):
         registries.matcher(expression)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("shades_aurok", "there is no row 'shades_aurok'. Did you mean 'shades_auroc'"),
+        ("shades_auroc", "shades_auroc is auroc 100.0, not auroc 75.0"),
+    ],
+)
+def test_a_row_that_is_no_other_one_is_a_fault(tmp_path, other, said):
+    source = bench_fakes.SOURCE.replace('id = "shades_none"', f'same_as = "{other}", id = "shades_none"')
+    bench_fakes.write_world(tmp_path, source=source)
+    with pytest.raises(RowsError, match=said):
+        registries.read([tmp_path / "published"])
+
+
+def test_rows_of_one_figure_count_once(registry):
+    rows = {row.id: row for _, row in registry.rows()}
+    assert len(rows) == 5207
+    same = {name: row for name, row in rows.items() if row.same_as}
+    assert len(same) == 311
+    assert len({row.same_as for row in same.values()}) == 282  # the table of MOS was copied twice

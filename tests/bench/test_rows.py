@@ -42,7 +42,7 @@ def test_all_faults_of_all_rows_are_told_at_once():
     text = "\n".join(faults)
     assert "paper.toml: paper_fpr95: convention: unknown convention 'outlier_exposur'" in text
     assert "Did you mean 'outlier_exposure'?" in text
-    assert "paper.toml: two: unknown field 'valeu'. Did you mean 'value'?" in text
+    assert "paper.toml: two: unknown field 'valeu'. Did you mean 'value'" in text
     assert "two: metric:" in text
     assert len(faults) == 3
 
@@ -88,3 +88,34 @@ def test_the_error_lists_its_faults():
     error = RowsError(["a", "b"])
     assert error.faults == ("a", "b")
     assert str(error).startswith("2 faults")
+
+
+def test_a_row_says_why_nobody_can_measure_it():
+    (source,), faults = parsed(
+        ROW,
+        {**ROW, "id": "2", "caveats": ["by eye"]},
+        {**ROW, "id": "3", "caveats": ["by eye", "unreleased"]},
+        {**ROW, "id": "4", "caveats": ["quoted"], "not_run": "copied from another page"},
+        {**ROW, "id": "5", "metric": "autc"},
+        {**ROW, "id": "6", "convention": "quoted"},
+        {**ROW, "id": "7", "same_as": "paper_fpr95"},
+    )
+    assert not faults
+    told = [row.obstacle for row in source.rows]
+    assert told[:2] == ["", ""]
+    assert told[2] == "no recipe: the weights were never released"
+    assert told[3] == "no recipe: copied from another page"
+    assert told[4] == "no recipe: the harness does not measure the area under the threshold curve"
+    assert told[5] == "no recipe: the figures are quoted from several papers, each with its own rules"
+    assert "counts (same_as)" in told[6]
+
+
+def test_a_positive_kind_that_the_convention_does_not_have_is_a_fault():
+    _, faults = parsed({**ROW, "positive": "id"}, {**ROW, "id": "2", "positive": "unknown"})
+    assert faults == ["paper.toml: paper_fpr95: id is positive here, but ood in 'outlier_exposure'"]
+
+
+def test_an_unknown_caveat_is_a_fault():
+    _, faults = parsed({**ROW, "caveats": ["hearsay"]})
+    assert len(faults) == 1
+    assert "caveats.0" in faults[0]

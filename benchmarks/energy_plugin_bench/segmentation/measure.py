@@ -10,7 +10,9 @@ from torch import Tensor
 
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import as_outlier_scores
+from energy_plugin.outputs import logits_of
 from energy_plugin.segmentation import OverClasses, evaluate
+from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import Figure
 from energy_plugin_bench.passes import Passes
 from energy_plugin_bench.recipe import Network, Recipe
@@ -47,7 +49,7 @@ def pixel_figures(passes: Passes, recipe: Recipe, asked: Iterable[Question]) -> 
     outcomes = evaluate(
         data,
         {name: method(passes.manager, name, network.classes) for name in methods},
-        network=_normalising(passes.model(network), network),
+        network=_mixed(_normalising(passes.model(network), network), passes.computing),
         conventions=tuple(conventions),
         exact_up_to=EXACT_UP_TO,
     )
@@ -117,7 +119,24 @@ def _normalising(model: torch.nn.Module, chosen: Network) -> torch.nn.Module:
     """Put the normalisation of a network before it."""
     if not chosen.mean:
         return model
-    return torch.nn.Sequential(_Normalise(chosen), model).eval()
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return torch.nn.Sequential(_Normalise(chosen).to(device), model).eval()
+
+
+def _mixed(model: torch.nn.Module, computing: Computing) -> torch.nn.Module:
+    """Run a network in mixed precision, if it is wished."""
+    return _Mixed(model, computing).eval() if computing.amp else model
+
+
+class _Mixed(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, computing: Computing) -> None:
+        super().__init__()
+        self._model, self._computing = model, computing
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits in float32: scores are not taken in half precision."""
+        with self._computing.autocast():
+            return logits_of(self._model(images)).float()
 
 
 class _Normalise(torch.nn.Module):

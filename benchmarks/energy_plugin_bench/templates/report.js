@@ -35,10 +35,13 @@
   const items = Array.from(document.querySelectorAll("main [data-status], .pivot tbody tr"), (node) => {
     const section = node.closest("section");
     const reason = node.closest(".reason");
-    const words = [node.textContent, section.id, reason ? reason.firstElementChild.textContent : ""];
+    const lacks = reason ? Array.from(reason.querySelectorAll("summary, .lacks"), (part) => part.textContent) : [];
+    const words = [node.textContent, section.id, ...lacks];
     return { node, section, text: words.join(" ").toLowerCase(), status: node.dataset.status };
   });
   const groups = Array.from(document.querySelectorAll(".skipped, .reason, .more"));
+  const idle = document.querySelector(".idle");
+  const lines = Array.from(document.querySelectorAll("[data-section]"));
   const sections = Array.from(document.querySelectorAll("section.source"));
   const figures = Array.from(document.querySelectorAll("main [data-status]")).length;
   const filter = () => {
@@ -60,10 +63,12 @@
       group.open = words.length > 0 && alive.has(group);
     }
     for (const section of sections) section.hidden = !alive.has(section);
-    for (const table of document.querySelectorAll("table.figures")) {
+    for (const row of lines) row.hidden = document.getElementById(row.dataset.section).hidden;
+    for (const table of document.querySelectorAll("table.figures, table.counts")) {
       table.hidden = !Array.from(table.tBodies[0].rows).some((row) => !row.hidden);
     }
     document.documentElement.dataset.filtered = input.value;
+    if (idle !== null) idle.open = words.length > 0 || !idle.previousElementSibling.matches("table");
     found.value = all ? "" : `${count} of ${figures} figures`;
   };
   let waiting = 0;

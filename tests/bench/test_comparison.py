@@ -1,0 +1,119 @@
+"""Detectors beside each other, a third party's among them, on the images of published rows."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+import energy_plugin_bench
+from energy_plugin import hookimpl
+from energy_plugin.records import DetectorSpec
+from energy_plugin_bench.comparison import BESIDE, beside, third_party
+
+
+class Bright:
+    """The first logit, as an outlier score."""
+
+    def score(self, logits):
+        return logits[:, 0]
+
+
+class Hungry:
+    """Wants what there is not."""
+
+    def score(self, logits):
+        raise ValueError("needs features")
+
+
+class Stranger:
+    @hookimpl
+    def ood_detectors(self):
+        return [
+            DetectorSpec(name="bright_logit", target="strange_detectors:Bright"),
+            DetectorSpec(name="hungry", target="strange_detectors:Hungry"),
+        ]
+
+
+@pytest.fixture
+def runner(world, monkeypatch):
+    module = types.ModuleType("strange_detectors")
+    module.Bright, module.Hungry = Bright, Hungry
+    monkeypatch.setitem(sys.modules, "strange_detectors", module)
+    found = world()
+    found.manager.add(energy_plugin_bench).add(Stranger(), "stranger")
+    return found
+
+
+def measured(runner, detectors, say=None, known=()):
+    rows = list(runner.registry.rows())
+    return {v.id: v for v in beside(runner, rows, detectors, known=known, say=say or pytest.fail)}
+
+
+def test_other_plug_ins_detectors_are_known_by_their_owner(runner):
+    found = third_party(runner.manager)
+    assert set(found) == {"bright_logit", "hungry", "certainty"}
+    assert found["hungry"] == "plug-in 'stranger'"
+
+
+def test_every_set_that_runs_is_measured_with_every_detector(runner):
+    found = measured(runner, ("msp", "bright_logit"))
+    assert set(found) == {
+        "measured_bright_middle_msp_auroc",
+        "measured_bright_middle_msp_fpr95",
+        "measured_bright_all_msp_auroc",
+        "measured_bright_middle_bright_logit_auroc",
+        "measured_bright_middle_bright_logit_fpr95",
+        "measured_bright_all_bright_logit_auroc",
+    }
+    assert {v.status for v in found.values()} == {"measured"}
+    # In-distribution images are the brightest, so as an outlier score the first logit is all wrong.
+    assert found["measured_bright_middle_bright_logit_auroc"].measured == 0.0
+    assert found["measured_bright_middle_msp_auroc"].measured == 100.0
+    assert "stranger" in found["measured_bright_middle_bright_logit_auroc"].note
+    assert found["measured_bright_all_msp_auroc"].draws == 20  # as the protocol of the row says
+
+
+def test_the_network_sees_every_image_once(runner, monkeypatch):
+    import bench_fakes
+
+    seen = []
+    forward = bench_fakes.Brightness.forward
+    monkeypatch.setattr(
+        bench_fakes.Brightness, "forward", lambda self, x: (seen.append(len(x)), forward(self, x))[1]
+    )
+    known = [runner.verdict(source, row) for source, row in runner.registry.rows()]
+    measured(runner, ("msp", "bright_logit", "max_logit"), known=known)
+    assert sum(seen) == 200 + 200 + 400
+
+
+def test_what_is_known_is_not_measured_again(runner):
+    known = [runner.verdict(source, row) for source, row in runner.registry.rows()]
+    assert measured(runner, ("certainty",), known=known) == {}
+
+
+def test_a_detector_that_fails_is_left_out_and_told_once(runner):
+    said = []
+    found = measured(runner, ("hungry", "msp"), said.append)
+    assert {v.asked.method for v in found.values()} == {"msp"}
+    assert len(said) == 1
+    assert "'hungry'" in said[0]
+    assert "needs features" in said[0]
+
+
+def test_a_failure_of_the_house_is_no_stranger_s(runner, monkeypatch):
+    monkeypatch.setattr("energy_plugin_bench.detectors.MaxSoftmax.score", Hungry.score)
+    with pytest.raises(ValueError, match="needs features"):
+        measured(runner, ("msp",))
+
+
+def test_an_unknown_detector_is_told(runner):
+    with pytest.raises(LookupError, match="max_logit"):
+        measured(runner, ("max_logits",))
+
+
+def test_the_house_compares_energy_with_its_rivals(carried_runner):
+    assert BESIDE == ("energy", "msp", "max_logit")
+    for name in BESIDE:
+        scores = carried_runner.manager.get("detector", name).load()().score(torch.randn(3, 4))
+        assert scores.shape == (3,)

@@ -1,0 +1,119 @@
+"""Published values are found by their source and table, without the harness and without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from energy_plugin import hookimpl
+from energy_plugin.cli import main
+from energy_plugin.manager import PluginManager
+from energy_plugin.published import published
+from energy_plugin.records import PublishedSpec
+
+SOURCE = """
+[source]
+name = "paper"
+title = "A paper"
+
+[[tables]]
+name = "Table 2"
+place = "page 7,"
+id_set = "digits"
+metric = "auroc"
+unit = "percent"
+rows = [
+  { id = "paper-1", place = "line 1", method = "energy", value = 97.5 },
+  { id = "paper-2", place = "line 2", method = "msp", value = 90.0, caveats = ["by eye"] },
+]
+
+[[tables]]
+name = "Table 2"
+place = "page 7,"
+id_set = "letters"
+metric = "auroc"
+unit = "percent"
+rows = [{ id = "paper-3", method = "energy", value = 55.25 }]
+"""
+FOLDER: Path
+
+
+class Plugin:
+    @hookimpl
+    def ood_published(self):
+        return [PublishedSpec(name="theirs", target="test_published:FOLDER")]
+
+
+@pytest.fixture
+def manager(tmp_path, monkeypatch):
+    (tmp_path / "paper.toml").write_text(SOURCE)
+    (tmp_path / "recipe.toml").write_text('[recipe]\nsource = "paper"\n')
+    (tmp_path / "notes.txt").write_text("not TOML")
+    monkeypatch.setitem(sys.modules, "test_published", sys.modules[__name__])
+    monkeypatch.setattr(sys.modules[__name__], "FOLDER", tmp_path, raising=False)
+    return PluginManager().add(Plugin())
+
+
+def test_tables_give_their_fields_to_their_rows_and_parts_of_one_table_stand_together(manager):
+    (source,) = published(manager)
+    (table,) = source.tables
+    assert (source.name, source.size, table.name) == ("paper", 3, "Table 2")
+    assert [row["id_set"] for row in table.rows] == ["digits", "digits", "letters"]
+    assert [row["place"] for row in table.rows] == ["page 7, line 1", "page 7, line 2", "page 7,"]
+    assert {row["table"] for row in table.rows} == {"Table 2"}
+
+
+def test_an_unknown_source_is_told_with_its_neighbours(manager):
+    with pytest.raises(LookupError, match="Did you mean 'paper'"):
+        published(manager, "papers")
+
+
+@pytest.mark.parametrize("text", ["[source", "[source]\ntitle = 'no name'", "tables = 3\n[source]\nname='x'"])
+def test_a_file_that_cannot_be_read_is_named(manager, tmp_path, text):
+    (tmp_path / "broken.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"broken\.toml of 'theirs' cannot be read"):
+        published(manager)
+
+
+def test_the_command_shows_tables_of_all_sources_and_values_of_one(capsys):
+    assert main(["list", "--published"]) == 0
+    every = capsys.readouterr().out
+    assert "energy_ood  10 values  Energy-based Out-of-distribution Detection" in every
+    assert "  readme-cifar10: 5  (wetliu/energy_ood@77f3c09b78:README.md, section 3)" in every
+    assert "33.01" not in every
+    assert main(["list", "--published", "--source", "energy_ood"]) == 0
+    one = capsys.readouterr().out
+    assert (
+        "energy  fpr95  33.01 percent  energy_ood-readme_cifar10-cifar10-wrn_40_2-energy-mean6-fpr95" in one
+    )
+    assert "song" not in one
+
+
+def test_json_has_every_value_with_its_place(capsys):
+    assert main(["list", "--source", "mos", "--json"]) == 0
+    (source,) = json.loads(capsys.readouterr().out)["sources"]
+    assert source["values"] == 30
+    (table,) = source["tables"]
+    assert table["name"] == "imagenet-bit"
+    row = table["rows"][-1]
+    assert row["value"] == 71.03
+    assert row["caveats"] == ["by eye"]
+    assert row["place"] == "deeplearning-wisc/large_scale_ood@af75ddd311:demo_figs/main_result.png"
+
+
+def test_an_unknown_source_is_wrong_usage(capsys):
+    assert main(["list", "--source", "energy_od"]) == 2
+    assert "Did you mean 'energy_ood'" in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import sys; from energy_plugin.cli import main; main(['list', '--published']);"
+        "print(sorted({'torch', 'pydantic', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
