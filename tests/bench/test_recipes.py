@@ -122,7 +122,9 @@ def write(path, rng):
 
 def write_cifar(path, rng):
     before, name = (2, "test.bin") if "100" in path.name else (1, "test_batch.bin")
-    content = rng.integers(0, 10, (COUNT, before + 3072), dtype=np.uint8).tobytes()
+    records = rng.integers(0, 256, (COUNT, before + 3072), dtype=np.uint8)
+    records[:, :before] %= 10
+    content = records.tobytes()
     with tarfile.open(path, "w:gz") as archive:
         member = tarfile.TarInfo(f"cifar/{name}")
         member.size = len(content)
