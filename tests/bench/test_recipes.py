@@ -39,7 +39,7 @@ RUNS = {
     "outlier_exposure": 132,
     "openood_leaderboard": 81,
     "openood_rerun": 48,
-    "pytorch_ood": 181,
+    "pytorch_ood": 161,
     "rankfeat": 40,
     "react": 40,
 }
