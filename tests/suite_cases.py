@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,7 +17,10 @@ def host_module(name: str, reason: str) -> Any:
     """Import a module of a host, or skip; what hosts warn of on import is their own business."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip(name, reason=reason, exc_type=ImportError)
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            pytest.skip(f"{reason}: {error}", allow_module_level=True)
 
 
 class Case(NamedTuple):

@@ -13,7 +13,7 @@ def ood_hosts() -> tuple[HostSpec, ...]:
         HostSpec(
             name="oodeel",
             target="energy_plugin_oodeel.bridge:register",
-            requires=("oodeel", "faiss"),
+            requires=("oodeel", "faiss", "torchvision"),
             extra="energy-plugin[oodeel]",
             summary="Adds oodeel.methods.EnergyPluginDetector, and EnergyPluginLoss to its training by name.",
         ),

@@ -21,6 +21,7 @@ from openood.trainers import utils as training
 
 from energy_plugin.registration import Change, Registration, attribute, item
 from energy_plugin_openood.postprocessor import EnergyPluginPostprocessor
+from energy_plugin_openood.settings import setting
 from energy_plugin_openood.trainer import EnergyPluginTrainer
 
 __all__ = ["NAME", "EnergyPluginPostprocessor", "EnergyPluginTrainer", "register"]
@@ -70,7 +71,8 @@ def _by_config(original: Callable[..., Any]) -> Callable[..., Any]:
     """Of the pipelines, which name the postprocessor in their configuration."""
 
     def get_postprocessor(config: Any) -> Any:
-        return EnergyPluginPostprocessor(config) if config.postprocessor.name == NAME else original(config)
+        ours = setting(config, "postprocessor.name") == NAME
+        return EnergyPluginPostprocessor(config) if ours else original(config)
 
     return get_postprocessor
 
@@ -80,7 +82,7 @@ def _trainer(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def get_trainer(net: Any, train_loader: Any, *others: Any, **named: Any) -> Any:
         config = named["config"] if "config" in named else others[-1]
-        if config.trainer.name != NAME:
+        if setting(config, "trainer.name") != NAME:
             return original(net, train_loader, *others, **named)
         if not isinstance(train_loader, (list, tuple)) or len(train_loader) != 2:
             raise ValueError(

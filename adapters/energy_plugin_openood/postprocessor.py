@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from energy_plugin.detector import EnergyDetector
 from energy_plugin.outputs import logits_of
+from energy_plugin_openood.settings import setting
 
 
 class EnergyPluginPostprocessor(BasePostprocessor):  # type: ignore[misc]  # the host has no type information
@@ -31,13 +32,12 @@ class EnergyPluginPostprocessor(BasePostprocessor):  # type: ignore[misc]  # the
 
     def __init__(self, config: Any = None, temperature: float | None = None) -> None:
         super().__init__(config)
-        settings = getattr(config, "postprocessor", None)
-        arguments = getattr(settings, "postprocessor_args", None)
-        given = getattr(arguments, "temperature", 1.0) if temperature is None else temperature
-        self._ours = EnergyDetector(temperature=given)
-        self.args_dict: dict[str, list[float]] = dict(getattr(settings, "postprocessor_sweep", None) or {})
-        searched = len(self.args_dict.get("temperature", ())) > 1
-        self._search = bool(getattr(settings, "APS_mode", False)) and searched
+        given = setting(config, "postprocessor.postprocessor_args.temperature", 1.0)
+        self._ours = EnergyDetector(temperature=given if temperature is None else temperature)
+        self.args_dict: dict[str, list[float]] = dict(
+            setting(config, "postprocessor.postprocessor_sweep", {})
+        )
+        self.APS_mode = setting(config, "postprocessor.APS_mode", False)
         self.hyperparam_search_done = False  # read by the evaluator; their base class does not have it
 
     @property
@@ -47,7 +47,7 @@ class EnergyPluginPostprocessor(BasePostprocessor):  # type: ignore[misc]  # the
 
     @APS_mode.setter
     def APS_mode(self, value: bool) -> None:  # noqa: N802
-        self._search = bool(value) and len(self.args_dict.get("temperature", ())) > 1
+        self._search = bool(value) and any(len(values) > 1 for values in self.args_dict.values())
 
     @property
     def temperature(self) -> float:

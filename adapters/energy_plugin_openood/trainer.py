@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from energy_plugin.labels import OOD
 from energy_plugin.loss import EnergyRegularizedLoss
 from energy_plugin.outputs import logits_of
+from energy_plugin_openood.settings import setting
 
 SETTINGS: dict[str, Any] = {
     "alpha": 0.1,
@@ -39,9 +40,8 @@ class EnergyPluginTrainer(BaseTrainer):  # type: ignore[misc]  # the host has no
     ) -> None:
         super().__init__(net, train_loader, config)
         self.train_unlabeled_loader = train_unlabeled_loader
-        trainer = config.trainer
         self.criterion = EnergyRegularizedLoss(
-            **{name: getattr(trainer, name, default) for name, default in SETTINGS.items()}
+            **{name: setting(config, f"trainer.{name}", default) for name, default in SETTINGS.items()}
         )
 
     def train_epoch(self, epoch_idx: int) -> tuple[nn.Module, dict[str, Any]]:

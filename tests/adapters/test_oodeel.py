@@ -68,6 +68,7 @@ def test_a_second_detector_on_the_network_does_no_harm(network: torch.nn.Module)
     loader = DataLoader(TensorDataset(torch.randn(32, 7), torch.zeros(32)), batch_size=8)
     reacting.fit(network, fit_dataset=loader)
     clipped, _ = reacting.score(inputs)
+    reacting.score(torch.randn(4, 7))  # what the host keeps of the last batch is another one's
     theirs.fit(network)
     torch.testing.assert_close(torch.tensor(ours.score(inputs)[0]), torch.tensor(theirs.score(inputs)[0]))
     torch.testing.assert_close(torch.tensor(reacting.score(inputs)[0]), torch.tensor(clipped))
@@ -76,6 +77,15 @@ def test_a_second_detector_on_the_network_does_no_harm(network: torch.nn.Module)
 
 def ours_plain(network: torch.nn.Module, inputs: torch.Tensor) -> Any:
     return fitted(network).score(inputs)[0]
+
+
+def test_no_hook_of_ours_stays_on_the_network(network: torch.nn.Module) -> None:
+    detector = fitted(network)
+    before = [dict(layer._forward_hooks) for layer in network]
+    detector.score(torch.randn(4, 7))
+    with pytest.raises(RuntimeError, match="shapes"):
+        detector.score(torch.randn(4, 8))
+    assert [dict(layer._forward_hooks) for layer in network] == before
 
 
 def test_half_precision_keeps_the_scores_apart() -> None:

@@ -179,7 +179,7 @@ def test_a_search_of_several_temperatures_is_run_and_of_one_is_not(
             postprocessor={
                 "APS_mode": True,
                 "postprocessor_args": {"temperature": 1.0},
-                "postprocessor_sweep": {"temperature": sweep},
+                "postprocessor_sweep": {"temperature_list": sweep},  # as theirs calls it
             },
         )
         ours = suite.bridge.EnergyPluginPostprocessor(settings)
@@ -229,10 +229,14 @@ def test_their_outlier_exposure_pipeline_trains_with_our_loss(suite: Suite) -> N
         training = suite.modules["trainers"].get_trainer
         trainer = training(network, [loaders["train"], loaders["oe"]], None, settings)
         assert (trainer.criterion.margin_in, trainer.criterion.alpha) == (-5.0, 0.1)
+        seen: list[torch.Tensor] = []
+        trainer.criterion.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
         history = [trainer.train_epoch(epoch)[1]["loss"] for epoch in range(1, 11)]
         if WHICH == "stand-in":
             assert len(suite.modules["pipelines"].TrainOEPipeline(settings, network, loaders).run()) == 10
     assert history[-1] < 0.5 * max(history)
+    assert sorted(seen[0].unique().tolist()) == [-1, 0, 1]
+    assert int((seen[0] < 0).sum()) == 48
     with torch.no_grad():
         gap = energy(network(torch.randn(48, 2))).mean() - energy(network(known)).mean()
     assert gap > 1.0

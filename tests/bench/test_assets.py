@@ -14,6 +14,12 @@ from energy_plugin_bench.assets import (
 )
 from energy_plugin_bench.recipe import Asset
 
+
+@pytest.fixture(autouse=True)
+def _no_data_root(monkeypatch):
+    monkeypatch.delenv("ENERGY_PLUGIN_DATA", raising=False)
+
+
 FILE = "shades/bright.safetensors"
 
 

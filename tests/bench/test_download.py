@@ -18,6 +18,12 @@ from energy_plugin_bench.assets import Assets, CorruptAssetError
 from energy_plugin_bench.download import DownloadError, fetch, fetch_all
 from energy_plugin_bench.recipe import Asset
 
+
+@pytest.fixture(autouse=True)
+def _no_data_root(monkeypatch):
+    monkeypatch.delenv("ENERGY_PLUGIN_DATA", raising=False)
+
+
 CONTENT = bytes(range(256)) * 1000
 
 

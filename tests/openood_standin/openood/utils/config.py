@@ -16,13 +16,12 @@ class Config(dict):
             self[key] = Config(**value) if isinstance(value, dict) else value
 
     def __getattr__(self, key):
-        try:
-            return self[key]
-        except KeyError:
-            raise AttributeError(key) from None
+        return self[key]  # a missing one is a KeyError there, so getattr(config, key, default) raises
 
 
 def _read(file):
+    if not (isinstance(file, str) and file.endswith(".yml")):
+        raise TypeError(f"unknown file format {file}")
     text = Path(file).read_text()
     try:
         return json.loads(text)  # JSON is YAML, and needs no library here
