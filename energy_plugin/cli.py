@@ -144,7 +144,9 @@ def _list_published(manager: PluginManager, options: argparse.Namespace) -> int:
             _print(f"  {table.name}: {len(table.rows)}{place}")
             if options.source:
                 _print(*("  " + line for line in _table(map(_published_value, table.rows))))
-    _print(f"{sum(source.size for source in sources)} values of {len(sources)} sources")
+    same = sum(source.repeated for source in sources)
+    told = f", {same} of them figures of another source (same_as)" if same else ""
+    _print(f"{sum(source.size for source in sources)} values of {len(sources)} sources{told}")
     return WELL
 
 

@@ -45,6 +45,11 @@ class PublishedSource:
         """Number of values."""
         return sum(len(table.rows) for table in self.tables)
 
+    @property
+    def repeated(self) -> int:
+        """How many of them are the same figures as another source's."""
+        return sum("same_as" in row for table in self.tables for row in table.rows)
+
 
 def published(manager: PluginManager, source: str = "") -> tuple[PublishedSource, ...]:
     """Return the sources that plug-ins offer, by name.

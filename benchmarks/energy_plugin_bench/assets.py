@@ -75,6 +75,7 @@ class Assets:
         self.cache = cache if cache is not None else cache_folder()
         self.manifest = read_manifest(carried)
         self._verified: dict[str, Path] = {}
+        self._computed: dict[str, str] = {}
         if self.data_root is not None:
             self._check_root(self.data_root)
 
@@ -110,6 +111,21 @@ class Assets:
             verify(found, known.get("sha256", asset.sha256), known.get("size", asset.size))
         self._verified[path] = found
         return found
+
+    def identity(self, path: str) -> str:
+        """SHA-256 of a file as it lies here: the listed one, or computed where none or a part was published.
+
+        Empty for a folder and for what is not there.
+        """
+        asset = self.files[path]
+        if asset.hashed:
+            return asset.sha256
+        found = self.locate(path)
+        if found is None or not found.is_file():
+            return ""
+        if path not in self._computed:
+            self._computed[path] = digest(found)
+        return self._computed[path]
 
     def missing(self, path: str) -> str:
         """Say that a file is missing and how to get it."""

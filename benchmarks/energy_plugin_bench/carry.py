@@ -33,9 +33,6 @@ from energy_plugin_bench.runner import Runner, questions
 
 COMMAND = "python -m energy_plugin_bench.carry --data-root DATA"
 
-WHOLE = 64
-"""Digits of a SHA-256."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the carried files and their manifest."""
@@ -73,7 +70,7 @@ def passes(runner: Runner) -> Iterator[tuple[Recipe, str, str]]:
                     found |= {(network, name): None for name in recipe.needs(asked.id_set, ood_set)}
         for network, name in found:
             files = [runner.registry.files[path] for path in needed(recipe, network, name)]
-            if any(asset.url or len(asset.sha256) < WHOLE for asset in files):
+            if any(asset.url or not asset.hashed for asset in files):
                 continue
             if recipe.networks[network].slow or not all(asset.carry for asset in files):
                 yield recipe, network, name

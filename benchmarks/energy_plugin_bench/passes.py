@@ -135,7 +135,7 @@ class Passes:
 
         Where there are several processes, all must call this; the first one gets the logits, the others none.
         """
-        self.used |= {path: self.assets.files[path].sha256 for path in needed(recipe, network, name)}
+        self.used |= {path: self.assets.identity(path) for path in needed(recipe, network, name)}
         (logits, labels), cached = Pass(
             network=recipe.networks[network],
             model=lambda: self.model(recipe.networks[network]),
@@ -160,6 +160,7 @@ class Passes:
             self.assets.find(path)
         chosen = recipe.networks[network]
         known: dict[str, Any] = made_of(recipe, network, name, self.assets)
+        known["files"] = {path: self.assets.identity(path) for path in known["files"]}
         if not chosen.weights:
             known["weights"] = fingerprint.of_weights(self.model(chosen))
         code = fingerprint.code_version(*self._records(recipe, network, name))
@@ -235,7 +236,7 @@ def made_of(recipe: Recipe, network: str, name: str, assets: Assets) -> dict[str
     """Everything that logits depend on, as plain data: carried ones count only where it is unchanged."""
     chosen, images = recipe.networks[network], recipe.inputs[name]
     files = {path: assets.files[path].sha256 for path in needed(recipe, network, name)}
-    return {
+    known = {
         "files": files,
         "backbone": chosen.backbone,
         "network_options": chosen.options,
@@ -245,3 +246,4 @@ def made_of(recipe: Recipe, network: str, name: str, assets: Assets) -> dict[str
         "dataset_options": images.options,
         "transform": [*images.transform, *chosen.transform],
     }
+    return known | ({"rename": chosen.rename} if chosen.rename else {})

@@ -21,6 +21,8 @@ from pydantic import Field, model_validator
 from energy_plugin.errors import near_misses
 from energy_plugin_bench.rows import WITHIN, Number, Strict, Text, check
 
+WHOLE = 64
+"""Digits of a SHA-256."""
 SHARED = ("networks", "inputs", "sets")
 """What a shared file may hold."""
 
@@ -59,7 +61,7 @@ class Asset(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.carry and len(self.sha256) != 64:
+        if self.carry and not self.hashed:
             raise ValueError("what is carried has its whole sha256")
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ValueError(f"url {self.url!r} is no http(s) address")
@@ -68,6 +70,11 @@ class Asset(Strict):
         if not (self.url or self.get):
             raise ValueError("a file has a url, or says in 'get' how to get it")
         return self
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the whole SHA-256 is known, and of the file itself: what was made of it can be kept."""
+        return len(self.sha256) == WHOLE and not self.unpack
 
     @property
     def bytes_told(self) -> str:

@@ -189,6 +189,11 @@ class PublishedValue(Strict):
         return f"no recipe: {described}" if described else ""
 
     @property
+    def remark(self) -> str:
+        """What a reader must know: the caveats in words, then the note."""
+        return "; ".join(text for text in (*(CAVEATS[caveat] for caveat in self.caveats), self.note) if text)
+
+    @property
     def scale(self) -> float:
         """What a fraction is multiplied by to stand in this row's unit."""
         return 100.0 if self.unit == "percent" else 1.0

@@ -82,7 +82,7 @@ class Runner:
         asked = question(row)
         told = Verdict(
             id=row.id, source=source.name, status="not run", asked=asked, unit=row.unit,
-            published=row.printed, place=row.place, note=row.note,
+            published=row.printed, place=row.place, note=row.remark,
         )  # fmt: skip
         obstacles = (row.obstacle,) if row.obstacle else self.obstacles(source.name, asked)
         if obstacles:
@@ -102,7 +102,7 @@ class Runner:
             origin=origin,
             elsewhere=None if figure.device is None else figure.device * row.scale,
             explained=recipe.explanation(row.id),
-            note="; ".join(note for note in (row.note, ood.note) if note),
+            note="; ".join(note for note in (row.remark, ood.note) if note),
         )
 
     def extras(self, source: str, chosen: Callable[[str], bool] = lambda _: True) -> Iterator[Verdict]:

@@ -135,3 +135,14 @@ def test_a_folder_with_a_missing_image_is_refused(tmp_path):
 def test_entries_that_contradict_themselves_are_faults(fields, said):
     with pytest.raises(ValueError, match=said):
         Asset(path="thing", licence="ours", origin="the tests", **fields)
+
+
+def test_a_file_whose_hash_was_not_published_is_known_by_what_it_is(tmp_path):
+    (tmp_path / "thing").write_bytes(b"abc")
+    whole = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    for fields in ({}, {"sha256": "ba7816bf"}, {"sha256": whole}):
+        assert listed(tmp_path, **fields).identity("thing") == whole
+    (tmp_path / "thing").unlink()
+    assert listed(tmp_path).identity("thing") == ""
+    (tmp_path / "thing").mkdir()
+    assert listed(tmp_path, count=3).identity("thing") == ""

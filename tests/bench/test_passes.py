@@ -7,6 +7,7 @@ import torch
 
 from energy_plugin_bench import carry
 from energy_plugin_bench.assets import CorruptAssetError, MissingAssetError
+from energy_plugin_bench.cache import LogitsCache
 from energy_plugin_bench.passes import made_of
 
 
@@ -136,3 +137,16 @@ def test_the_manifest_says_how_they_were_made(carried):
     assert entry["command"].startswith("python -m energy_plugin_bench.carry")
     assert entry["versions"]["torch"]
     assert entry["made_of"]["dataset_options"] == {"count": 400, "seed": 1}
+
+
+def test_kept_logits_of_weights_without_a_published_hash_go_by_what_the_file_is(world, tmp_path):
+    def logits(scale):
+        runner = world(scale=scale, cache=LogitsCache(tmp_path / "kept"))
+        known = runner.assets.files["shades/bright.safetensors"]
+        runner.assets.files["shades/bright.safetensors"] = known.model_copy(update={"sha256": ""})
+        return runner.passes(recipe_of(runner), "bright", "all")
+
+    first, again, other = logits(1.0), logits(1.0), logits(2.0)
+    assert [found.origin for found in (first, again, other)] == ["images", "cached logits", "images"]
+    assert torch.equal(first.logits, again.logits)
+    assert torch.allclose(other.logits, 2 * first.logits)

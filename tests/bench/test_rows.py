@@ -110,6 +110,15 @@ def test_a_row_says_why_nobody_can_measure_it():
     assert "counts (same_as)" in told[6]
 
 
+def test_caveats_are_told_in_words_before_the_note():
+    (source,), _ = parsed(
+        {**ROW, "caveats": ["by eye", "another sample"], "note": "of 2021"}, {**ROW, "id": "2"}
+    )
+    assert source.rows[0].remark.startswith("read by eye from a picture; of a sample of images")
+    assert source.rows[0].remark.endswith("; of 2021")
+    assert source.rows[1].remark == ""
+
+
 def test_a_positive_kind_that_the_convention_does_not_have_is_a_fault():
     _, faults = parsed({**ROW, "positive": "id"}, {**ROW, "id": "2", "positive": "unknown"})
     assert faults == ["paper.toml: paper_fpr95: id is positive here, but ood in 'outlier_exposure'"]

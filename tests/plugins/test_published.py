@@ -85,6 +85,7 @@ def test_the_command_shows_tables_of_all_sources_and_values_of_one(capsys):
     assert "energy_ood  10 values  Energy-based Out-of-distribution Detection" in every
     assert "  readme-cifar10: 5  (wetliu/energy_ood@77f3c09b78:README.md, section 3)" in every
     assert "33.01" not in every
+    assert "5207 values of 46 sources, 311 of them figures of another source (same_as)" in every
     assert main(["list", "--published", "--source", "energy_ood"]) == 0
     one = capsys.readouterr().out
     assert (
