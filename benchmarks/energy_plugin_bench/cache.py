@@ -54,17 +54,13 @@ class LogitsCache:
         self.say = say
         self.writable = True
 
-    def file(self, key: str, part: str = "") -> Path:
-        """Where a pass, or a part of it, lies."""
-        return (
-            self.folder / f"{key}.parts" / f"{part}.safetensors"
-            if part
-            else self.folder / f"{key}.safetensors"
-        )
+    def file(self, key: str, of: str = "") -> Path:
+        """Where a pass lies, or a part of one that is called `of`."""
+        return (self.folder / f"{of}.parts" if of else self.folder) / f"{key}.safetensors"
 
-    def read(self, key: str, part: str = "") -> tuple[Tensor, Tensor] | None:
+    def read(self, key: str, of: str = "") -> tuple[Tensor, Tensor] | None:
         """Logits and labels, or None where there are none, or none that can be trusted."""
-        file = self.file(key, part)
+        file = self.file(key, of)
         if not file.is_file():
             return None
         try:
@@ -74,7 +70,7 @@ class LogitsCache:
             return None
 
     def write(
-        self, key: str, logits: Tensor, labels: Tensor, made_of: Mapping[str, Any], part: str = ""
+        self, key: str, logits: Tensor, labels: Tensor, made_of: Mapping[str, Any], of: str = ""
     ) -> None:
         """Keep logits (N, C) and labels (N,). If that fails it is said once, and no further is tried."""
         if not self.writable:
@@ -82,7 +78,7 @@ class LogitsCache:
         tensors = {"logits": logits.contiguous(), "labels": labels.contiguous()}
         about = {"key": key, "sha256": _digest(tensors), "made_of": _json(made_of)}
         try:
-            self._put(self.file(key, part), save(tensors, about))
+            self._put(self.file(key, of), save(tensors, about))
         except OSError as error:
             self.writable = False
             self.say(
@@ -104,9 +100,9 @@ class LogitsCache:
             else:
                 return
 
-    def finish(self, key: str) -> None:
+    def finish(self, of: str) -> None:
         """Remove the parts of a pass that is whole, and what killed writers left long ago."""
-        shutil.rmtree(self.folder / f"{key}.parts", ignore_errors=True)
+        shutil.rmtree(self.folder / f"{of}.parts", ignore_errors=True)
         for left in self.folder.glob(".*.part"):
             try:
                 if time.time() - left.stat().st_mtime > _ABANDONED:

@@ -23,6 +23,7 @@ from torch import nn
 
 import energy_plugin_bench
 from energy_plugin.records import Record
+from energy_plugin_bench.assets import CorruptAssetError
 
 OWN = energy_plugin_bench.__name__
 NUMBERS = (
@@ -65,20 +66,39 @@ def code_version(*records: Record) -> dict[str, Any]:
     }
 
 
-def of_images(data: Any) -> dict[str, Any] | None:
+def of_images(data: Any, positions: range) -> dict[str, Any] | None:
     """Identify images that no file list vouches for, as plain data; None if nothing can be said of them.
 
     Arrays count by their content. Files count by name, size and time of change: to hash the 6 GB of a
     validation set takes as long as to use it.
+
+    Args:
+        data: Images and labels, as arrays or lazy.
+        positions: Which images.
+
+    Raises:
+        CorruptAssetError: A file is not there any more.
     """
-    if isinstance(getattr(data, "images", None), np.ndarray):
-        return {"arrays": _hash(_bytes(array) for array in (data.images, np.asarray(data.labels)))}
-    files = getattr(getattr(data.images, "data", None), "files", None)
+    chosen = np.asarray(positions)
+    labels = data.labels[chosen]
+    if isinstance(data.images, np.ndarray):
+        return {"arrays": _hash(_bytes(array) for array in (data.images[chosen], labels))}
+    files = getattr(data.images.data, "files", None)
     if not files:
         return None
-    labels = [int(label) for label in data.labels]
-    stats = [(str(file), (found := Path(file).stat()).st_size, found.st_mtime_ns) for file in files]
-    return {"files": _hash([json.dumps([stats, labels]).encode()])}
+    stats = [_stat(Path(files[position]), position, len(files)) for position in positions]
+    return {"files": _hash([json.dumps([stats, labels.tolist()]).encode()])}
+
+
+def _stat(file: Path, position: int, total: int) -> tuple[str, int, int]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise CorruptAssetError(
+            f"image {position} of {total} cannot be read: {error}. Put the file back; images that were done "
+            "before are kept."
+        ) from error
+    return str(file), found.st_size, found.st_mtime_ns
 
 
 def of_weights(model: nn.Module) -> str:

@@ -37,7 +37,9 @@ class Pass:
         computing: Device, batches, precision.
         process: Which of the processes that share the work this is.
         cache: Where what is done is kept; None keeps nothing.
-        made_of: Gives everything that the logits depend on; None where that is not known: nothing is kept.
+        made_of: Gives everything that the logits depend on but for the images.
+        identify: Gives what identifies the images of a chunk, or all for None; it may ask for the data set.
+            None where nothing can be said of them: then nothing is kept.
         progress: Told how many images are done, and of how many.
     """
 
@@ -49,15 +51,16 @@ class Pass:
     computing: Computing
     process: Process
     cache: LogitsCache | None
-    made_of: Callable[[], Mapping[str, Any] | None]
+    made_of: Callable[[], Mapping[str, Any]]
+    identify: Callable[[Callable[[], Any], range | None], Mapping[str, Any] | None]
     progress: Callable[[int, int], None]
 
     def run(self) -> tuple[Scored, bool]:
         """Return logits and labels, for the first process alone, and whether they were there already."""
-        whole = self._kept() if self.process.first else None
+        whole = self._kept(None) if self.process.first else None
         if self.process.told(whole is not None):
             return whole or _nothing(), True
-        parts = self._parts() if self.process.first else {}
+        parts = self._left_behind() if self.process.first else {}
         missing = self.process.told([index for index in range(len(self._chunks)) if index not in parts])
         for start in range(0, len(missing), self.process.world):
             self._turn(missing[start : start + self.process.world], parts)
@@ -66,7 +69,9 @@ class Pass:
             return _nothing(), False
         ordered = [parts[index] for index in range(len(self._chunks))]
         found = torch.cat([logits for logits, _ in ordered]), torch.cat([labels for _, labels in ordered])
-        self._keep(found)
+        self._keep(found, None)
+        if self.cache is not None:
+            self.cache.finish(self._parts_of)
         return found, False
 
     @cached_property
@@ -88,29 +93,33 @@ class Pass:
         ]
 
     @cached_property
-    def _about(self) -> Mapping[str, Any] | None:
+    def _base(self) -> Mapping[str, Any] | None:
+        """What all parts have in common; None where nothing is kept."""
         return self.made_of() if self.cache is not None and self.every == 1 else None
 
-    def _kept(self) -> Scored | None:
-        if self.cache is None or self._about is None:
-            return None
-        return self.cache.read(key_of(self._about))
+    def _about(self, chunk: range | None) -> Mapping[str, Any] | None:
+        """Everything that the logits of a chunk depend on: an image that is put back changes one chunk."""
+        images = None if self._base is None else self.identify(lambda: self._data, chunk)
+        return None if images is None else {**(self._base or {}), "images": dict(images)}
 
-    def _parts(self) -> dict[int, Scored]:
-        """Chunks that a pass which was broken off left behind."""
-        if self.cache is None or self._about is None:
-            return {}
-        key = key_of(self._about)
-        found = {index: self.cache.read(key, _name(chunk)) for index, chunk in enumerate(self._chunks)}
+    def _kept(self, chunk: range | None, of: str = "") -> Scored | None:
+        about = self._about(chunk)
+        return None if self.cache is None or about is None else self.cache.read(key_of(about), of)
+
+    def _keep(self, found: Scored, chunk: range | None, of: str = "") -> None:
+        about = self._about(chunk)
+        if self.cache is not None and about is not None:
+            self.cache.write(key_of(about), *found, about, of)
+
+    def _left_behind(self) -> dict[int, Scored]:
+        """Chunks of a pass that was broken off."""
+        found = {index: self._kept(chunk, self._parts_of) for index, chunk in enumerate(self._chunks)}
         return {index: part for index, part in found.items() if part is not None}
 
-    def _keep(self, found: Scored, part: str = "") -> None:
-        if self.cache is None or self._about is None:
-            return
-        key = key_of(self._about)
-        self.cache.write(key, *found, self._about, part)
-        if not part:
-            self.cache.finish(key)
+    @property
+    def _parts_of(self) -> str:
+        """What the parts are called that a pass leaves while it is under way."""
+        return key_of(self._base or {})
 
     def _turn(self, indices: list[int], parts: dict[int, Scored]) -> None:
         """Let every process do one chunk, and hand them to the first, which keeps them."""
@@ -120,7 +129,7 @@ class Pass:
             part = _handed_over(mine, sender, len(self._chunks[index]), self.process)
             if part is not None:
                 parts[index] = part
-                self._keep(part, _name(self._chunks[index]))
+                self._keep(part, self._chunks[index], self._parts_of)
 
     def _compute(self, chunk: range) -> Scored:
         computing = self.computing
@@ -150,7 +159,3 @@ def _handed_over(mine: Scored, sender: int, size: int, process: Process) -> Scor
 
 def _nothing() -> Scored:
     return torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
-
-
-def _name(chunk: range) -> str:
-    return f"{chunk.start:08d}-{chunk[-1] + 1:08d}"

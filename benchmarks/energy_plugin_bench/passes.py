@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -84,6 +85,7 @@ class Passes:
         self.cache = cache
         self.process = process
         self.used: dict[str, str] = {}
+        self._not_installed: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[tuple[str, str, str], Logits] = {}
 
     def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
@@ -92,12 +94,14 @@ class Passes:
             return ()
         lacking = [path for path in needed(recipe, network, name) if self.assets.locate(path) is None]
         told = [self.assets.missing(path) for path in lacking]
-        told += [
-            f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
-            for spec in self._records(recipe, network, name)
-            if spec.missing()
-        ]
-        return tuple(told)
+        names = recipe.networks[network].backbone, recipe.inputs[name].dataset
+        if names not in self._not_installed:  # thousands of rows ask for a few of them
+            self._not_installed[names] = tuple(
+                f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
+                for spec in self._records(recipe, network, name)
+                if spec.missing()
+            )
+        return (*told, *self._not_installed[names])
 
     def _records(self, recipe: Recipe, network: str, name: str) -> tuple[Record, Record]:
         """What the network and the data set are."""
@@ -142,30 +146,33 @@ class Passes:
             process=self.process,
             cache=self.cache,
             made_of=lambda: self._made_of(recipe, network, name),
+            identify=partial(self._identified, recipe.inputs[name].asset),
             progress=lambda done, total: self.progress(f"{network} on {name}", done, total),
         ).run()
         return Logits(logits, labels, "cached logits" if cached else "images")
 
-    def _made_of(self, recipe: Recipe, network: str, name: str) -> Mapping[str, Any] | None:
-        """Everything that logits depend on, the code among it; None if the images cannot be identified.
+    def _made_of(self, recipe: Recipe, network: str, name: str) -> Mapping[str, Any]:
+        """Everything that logits depend on, the code among it, but for images that no list vouches for.
 
         The files are hashed before: cached logits do not hide that a file is another one than the list says.
         """
         for path in needed(recipe, network, name):
             self.assets.find(path)
-        chosen, images = recipe.networks[network], recipe.inputs[name]
+        chosen = recipe.networks[network]
         known: dict[str, Any] = made_of(recipe, network, name, self.assets)
         if not chosen.weights:
             known["weights"] = fingerprint.of_weights(self.model(chosen))
-        if not self._is_listed(images.asset):
-            known["images"] = fingerprint.of_images(self.images(recipe, name))
         code = fingerprint.code_version(*self._records(recipe, network, name))
-        known |= {"code": code, "computing": self.computing.made_on()}
-        return None if known.get("images", known) is None else known
+        return known | {"code": code, "computing": self.computing.made_on()}
 
-    def _is_listed(self, path: str) -> bool:
-        """Whether a hash in a file list vouches for all images of a data set: those of an npz archive."""
-        return path.endswith(".npz") and bool(self.assets.files[path].sha256)
+    def _identified(
+        self, path: str, data: Callable[[], Any], chunk: range | None
+    ) -> Mapping[str, Any] | None:
+        """What identifies images: the hash of their npz archive where a list has one, else themselves."""
+        if path.endswith(".npz") and self.assets.files[path].sha256:
+            return {"all": True} if chunk is None else {"part": [chunk.start, chunk.stop]}
+        found = data()
+        return fingerprint.of_images(found, range(len(found)) if chunk is None else chunk)
 
     def _make_room(self, found: Logits) -> None:
         """Let go of the oldest logits that the cache has too."""

@@ -8,8 +8,10 @@ from pathlib import Path
 import bench_fakes
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
+import energy_plugin_bench
 from energy_plugin.cli import main
 from energy_plugin_bench.assets import CorruptAssetError
 from energy_plugin_bench.cache import LogitsCache
@@ -107,16 +109,24 @@ class _BrokenOffError(Exception):
     """What ends a run."""
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, _BrokenOffError])
-def test_a_pass_that_was_broken_off_goes_on_where_it_stopped(world, cache, seen, error):
-    def stop(what, done, total):
-        if done >= 250:
+def stop_at(count, error=_BrokenOffError):
+    def told(what, done, total):
+        if done >= count:
             raise error
 
+    return told
+
+
+def broken_off(runner, error=_BrokenOffError):
+    with pytest.raises(error):
+        taken(runner)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, _BrokenOffError])
+def test_a_pass_that_was_broken_off_goes_on_where_it_stopped(world, cache, seen, error):
     whole = taken(world(computing=SMALL))
     seen.clear()
-    with pytest.raises(error):
-        taken(world(cache=cache, computing=SMALL, progress=stop))
+    broken_off(world(cache=cache, computing=SMALL, progress=stop_at(250, error)), error)
     assert sum(seen) == 250
     assert len(files(cache)) == 2  # two chunks are whole
     assert not list(cache.folder.rglob("*.part"))
@@ -126,24 +136,74 @@ def test_a_pass_that_was_broken_off_goes_on_where_it_stopped(world, cache, seen,
     assert told[0] == ("bright on all", 200, 400)
     assert torch.equal(resumed.logits, whole.logits)
     assert torch.equal(resumed.labels, whole.labels)
+    assert whole.labels.tolist() == bench_fakes.shades(count=400, seed=1).labels.tolist()
     assert len(files(cache)) == 1
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A data set of files, as a recipe names it."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(400):
+        shade = Image.new("RGB", (4, 4), (index % 250, 0, 0))
+        shade.save(folder / f"{index:03d}.png")
+    return folder
+
+
+def of_pictures(world, folder, **options):
+    recipe = bench_fakes.RECIPE.replace(
+        'dataset = "shades"\noptions = { count = 400, seed = 1 }',
+        f'dataset = "image_folder"\noptions = {{ path = "{folder}", label = 0 }}',
+    )
+    runner = world(recipe=recipe, computing=SMALL, **options)
+    runner.manager.add(energy_plugin_bench)
+    return runner
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"no image")])
+def test_an_image_that_is_missing_loses_nothing_that_was_done(world, cache, seen, pictures, damage):
+    bad = pictures / "250.png"
+    good = bad.read_bytes()
+    runner = of_pictures(world, pictures, cache=cache)
+    recipe = runner.registry.recipes["shades"]
+    data = runner.passes.images(recipe, "all")
+    runner.passes.images = lambda *_: data  # what is missing was there when the files were listed
+    damage(bad)
+    with pytest.raises(CorruptAssetError, match=r"image 250 of 400 cannot be read.*Put the file back"):
+        taken(runner)
+    bad.write_bytes(good)
+    again = of_pictures(world, pictures, cache=cache)
+    found = taken(again)
+    whole = taken(of_pictures(world, pictures))
+    assert torch.equal(found.logits, whole.logits)
+    done_before = (
+        200 if damage is not Path.unlink else 0
+    )  # a file that is gone is told before anything is done
+    assert sum(seen) == (250 if done_before else 0) + (400 - done_before) + 400
+
+
+def test_another_image_in_a_folder_is_computed_anew(world, cache, pictures):
+    assert taken(of_pictures(world, pictures, cache=cache)).origin == "images"
+    assert taken(of_pictures(world, pictures, cache=cache)).origin == "cached logits"
+    Image.new("RGB", (4, 4), (0, 0, 9)).save(pictures / "007.png")
+    assert taken(of_pictures(world, pictures, cache=cache)).origin == "images"
 
 
 @pytest.mark.parametrize("part", [False, True])
 def test_a_file_cut_in_half_is_computed_anew_and_told(world, cache, seen, said, part):
-    whole = taken(world(cache=cache, computing=SMALL))
-    (file,) = files(cache)
+    whole = taken(world(computing=SMALL))
+    seen.clear()
     if part:
-        key = file.stem
-        content = cache.read(key)
-        cache.write(key, content[0][:100], content[1][:100], {}, "00000000-00000100")
-        file.unlink()
-        file = cache.file(key, "00000000-00000100")
+        broken_off(world(cache=cache, computing=SMALL, progress=stop_at(100)))
+    else:
+        taken(world(cache=cache, computing=SMALL))
+    (file,) = files(cache)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     again = taken(world(cache=cache, computing=SMALL))
     assert again.origin == "images"
     assert torch.equal(again.logits, whole.logits)
-    assert sum(seen) == 800
+    assert sum(seen) == 400 + (100 if part else 400)
     assert len(said) == 1
     assert "is damaged" in said[0]
     assert taken(world(cache=cache, computing=SMALL)).origin == "cached logits"
@@ -161,7 +221,7 @@ def test_a_full_disk_costs_no_result(world, cache, said, monkeypatch):
 
 
 def test_images_that_nobody_can_identify_are_not_kept(world, cache, monkeypatch):
-    monkeypatch.setattr("energy_plugin_bench.fingerprint.of_images", lambda data: None)
+    monkeypatch.setattr("energy_plugin_bench.fingerprint.of_images", lambda data, positions: None)
     for _ in range(2):
         assert taken(world(cache=cache)).origin == "images"
     assert not cache.folder.exists()

@@ -55,7 +55,8 @@ def test_list_shows_what_was_found_with_its_owner(capsys: pytest.CaptureFixture[
     for part in (
         "loss\n  energy_regularized  energy-plugin",
         "detector\n  energy",
-        "host\n  pytorch_ood",
+        "host\n  detectors",
+        "  pytorch_ood ",
         "timm",
     ):
         assert part in printed
