@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -142,15 +142,28 @@ class Assets:
             raise FileNotFoundError(
                 f"the data root {root} is no folder; expected one that holds {_parts(self.files)}"
             )
-        if not any((root / path).is_file() for path in self.files):
-            wanted = "\n  ".join(
-                f"{path}: {asset.get} From {asset.origin}" for path, asset in self.files.items()
-            )
+        if not any((root / path).exists() for path in self.files):
+            wanted = "\n  ".join(_wanted(self.files))
             raise FileNotFoundError(f"the data root {root} holds none of these files:\n  {wanted}")
 
 
-def _parts(files: Iterable[str]) -> str:
-    return " and ".join(sorted({f"{path.partition('/')[0]}/" for path in files}))
+def _parts(files: Mapping[str, Asset]) -> str:
+    """Folders of what a user puts there, in words."""
+    own = [path for path, asset in files.items() if not asset.url]
+    return " or ".join(sorted({f"{path.partition('/')[0]}/" for path in own}))
+
+
+def _wanted(files: Mapping[str, Asset]) -> Iterator[str]:
+    """What a user puts under a data root, a line for files that are got alike, and how much is fetched."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for path, asset in files.items():
+        if not asset.url:
+            alike.setdefault((asset.get, asset.origin), []).append(path)
+    for (how, origin), paths in alike.items():
+        yield f"{', '.join(paths)}: {how} From {origin}"
+    fetched = sum(bool(asset.url) for asset in files.values())
+    if fetched:
+        yield f"{fetched} further files have an address: --download fetches them into {cache_folder()}"
 
 
 def verify(file: Path, expected: str, size: int, kind: Literal["sha256", "md5"] = "sha256") -> None:

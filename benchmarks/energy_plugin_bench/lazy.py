@@ -63,9 +63,17 @@ def as_image_set(found: Any) -> ImageSet:
     Args:
         found: An `ImageSet`, or a map-style data set of (image, label). Labels come from its `labels` or
             `targets`; without these every sample is read for its label.
+
+    Raises:
+        ValueError: It has no length, so nobody knows which images it holds.
     """
     if isinstance(found, ImageSet):
         return found
+    if not hasattr(found, "__len__"):
+        raise ValueError(
+            f"a data set is {type(found).__name__}, which has no len(); expected one of (image, label) by "
+            "index, such as a torch.utils.data.Dataset with __len__ and __getitem__."
+        )
     if isinstance(found, LocalImages):
         found = LocalImages(found.files, found.labels, lambda image: image, found.classes)
     labels = getattr(found, "labels", None)

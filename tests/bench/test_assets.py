@@ -49,11 +49,20 @@ def test_a_root_that_is_no_folder_is_refused(files, tmp_path):
         Assets(files, tmp_path / "nowhere")
 
 
-def test_a_root_without_any_of_the_files_lists_them_all(registry, tmp_path):
+def test_a_root_without_any_of_the_files_lists_what_a_user_puts_there(registry, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         Assets(registry.files, tmp_path)
+    text = str(caught.value)
+    fetched = [path for path, asset in registry.files.items() if asset.url]
     for path, asset in registry.files.items():
-        assert f"{path}: {asset.get}" in str(caught.value)
+        assert (path in text and asset.get in text) == (path not in fetched), path
+    assert f"{len(fetched)} further files have an address: --download fetches them" in text
+    assert len(text.splitlines()) < 50
+
+
+def test_a_folder_of_images_alone_makes_a_root(registry, tmp_path):
+    (tmp_path / "imagenet" / "val").mkdir(parents=True)
+    assert Assets(registry.files, tmp_path).locate("imagenet/val") == tmp_path / "imagenet" / "val"
 
 
 def test_a_file_with_another_hash_is_refused(files, tmp_path):

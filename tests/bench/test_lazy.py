@@ -54,3 +54,8 @@ def test_labels_are_taken_where_they_stand_and_read_where_they_do_not(tmp_path):
     found = as_image_set(image_folder(tmp_path))
     assert found.labels.tolist() == [0, 1]
     assert np.array_equal(np.asarray(found.images)[1], PIXELS[0])
+
+
+def test_a_data_set_without_a_length_is_refused():
+    with pytest.raises(ValueError, match=r"a data set is generator, which has no len\(\)"):
+        as_image_set(pair for pair in [])
