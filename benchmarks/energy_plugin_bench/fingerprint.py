@@ -46,15 +46,16 @@ NUMBERS = (
 LIBRARIES = ("torch", "numpy", "pillow")
 
 
-def code_version(*records: Record) -> dict[str, Any]:
-    """What code makes logits, as plain data.
+def code_version(*records: Record, modules: Iterable[str] = ()) -> dict[str, Any]:
+    """What code makes logits, or what is made of them, as plain data.
 
     Args:
         *records: Of the network and of the data set.
+        modules: Further ones.
     """
-    modules = dict.fromkeys(record.target.partition(":")[0] for record in records)
-    own = [module for module in modules if module.partition(".")[0] == OWN]
-    others = {module.partition(".")[0] for module in modules} - {OWN}
+    named = dict.fromkeys((*(record.target.partition(":")[0] for record in records), *modules))
+    own = [module for module in named if module.partition(".")[0] == OWN]
+    others = {module.partition(".")[0] for module in named} - {OWN}
     packages = sorted(others | {name.partition(".")[0] for record in records for name in record.requires})
     return {
         "sources": {
@@ -73,21 +74,29 @@ def of_images(data: Any, positions: range) -> dict[str, Any] | None:
     validation set takes as long as to use it.
 
     Args:
-        data: Images and labels, as arrays or lazy.
+        data: Images with labels, or with masks, as arrays or from files.
         positions: Which images.
 
     Raises:
         CorruptAssetError: A file is not there any more.
     """
     chosen = np.asarray(positions)
-    labels = data.labels[chosen]
-    if isinstance(data.images, np.ndarray):
-        return {"arrays": _hash(_bytes(array) for array in (data.images[chosen], labels))}
-    files = getattr(data.images.data, "files", None)
+    images, labels = getattr(data, "images", None), getattr(data, "labels", None)
+    if isinstance(images, np.ndarray):
+        truth = data.masks if labels is None else labels
+        return {"arrays": _hash(_bytes(array[chosen]) for array in (images, truth))}
+    files = getattr(data if images is None else images.data, "files", None)
     if not files:
         return None
-    stats = [_stat(Path(files[position]), position, len(files)) for position in positions]
-    return {"files": _hash([json.dumps([stats, labels.tolist()]).encode()])}
+    stats = [_stats(files[position], position, len(files)) for position in positions]
+    known = [] if labels is None else labels[chosen].tolist()
+    return {"files": _hash([json.dumps([stats, known]).encode()])}
+
+
+def _stats(files: Path | Iterable[Path], position: int, total: int) -> list[tuple[str, int, int]]:
+    """What identifies an image that is one file, or one with its mask."""
+    together = [files] if isinstance(files, str | Path) else files
+    return [_stat(Path(file), position, total) for file in together]
 
 
 def _stat(file: Path, position: int, total: int) -> tuple[str, int, int]:

@@ -20,7 +20,7 @@ from energy_plugin_bench import registry as registries
 from energy_plugin_bench.apply.processes import Process, joined
 from energy_plugin_bench.assets import DATA_ROOT, Assets
 from energy_plugin_bench.atomic import replacing
-from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.cache import PassCache
 from energy_plugin_bench.comparison import beside
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.curves import curves
@@ -170,7 +170,7 @@ def _runner(
         from_images=options.from_images,
         progress=progress,
         computing=replace(computing, device=str(process.device)) if process.world > 1 else computing,
-        cache=None if options.no_cache else LogitsCache(),
+        cache=None if options.no_cache else PassCache(),
         process=process,
     )
 

@@ -1,161 +1,121 @@
 """One pass of a network over a set: in chunks, each kept when it is done, shared among processes.
 
-Chunks and their batches are the same whoever computes them. So several processes give what one gives, and a
-pass that was broken off goes on to what it would have given.
+Chunks are the same whoever computes them. So several processes give what one gives, and a pass that was
+broken off goes on to what it would have given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed
 
 from energy_plugin_bench.apply.processes import Process
-from energy_plugin_bench.cache import LogitsCache, key_of
-from energy_plugin_bench.computing import Computing
-from energy_plugin_bench.reading import batches
-from energy_plugin_bench.recipe import Network
+from energy_plugin_bench.cache import PassCache, Tensors, key_of
 
-Scored = tuple[Tensor, Tensor]
-"""Logits (N, C) float32 and labels (N,) int64."""
+
+@dataclass(frozen=True)
+class Part:
+    """What a chunk gave.
+
+    Attributes:
+        tensors: By name, on the CPU.
+        kept: Whether they were there from an earlier run.
+    """
+
+    tensors: Tensors
+    kept: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """What goes through what, and how.
+    """What is computed, by whom, and where it is kept.
 
     Attributes:
-        network: Its normalisation, and how many threads it is worth.
-        model: Gives the network on its device.
-        images: Gives the data set.
-        steps: Transforms of its images.
-        every: Of the images, every so-manyth.
-        computing: Device, batches, precision.
+        chunks: Positions of the images that are computed, kept and handed over together, in order.
+        compute: From a chunk to its tensors.
         process: Which of the processes that share the work this is.
         cache: Where what is done is kept; None keeps nothing.
-        made_of: Gives everything that the logits depend on but for the images.
-        identify: Gives what identifies the images of a chunk, or all for None; it may ask for the data set.
-            None where nothing can be said of them: then nothing is kept.
-        progress: Told how many images are done, and of how many.
+        made_of: Gives everything that the tensors depend on but for the images.
+        identify: Gives what identifies the images of a chunk; None where nothing can be said of them: then
+            nothing is kept.
     """
 
-    network: Network
-    model: Callable[[], nn.Module]
-    images: Callable[[], Any]
-    steps: Sequence[str]
-    every: int
-    computing: Computing
+    chunks: Sequence[range]
+    compute: Callable[[range], Tensors]
     process: Process
-    cache: LogitsCache | None
+    cache: PassCache | None
     made_of: Callable[[], Mapping[str, Any]]
-    identify: Callable[[Callable[[], Any], range | None], Mapping[str, Any] | None]
-    progress: Callable[[int, int], None]
+    identify: Callable[[range], Mapping[str, Any] | None]
 
-    def run(self) -> tuple[Scored, bool]:
-        """Return logits and labels, for the first process alone, and whether they were there already."""
-        whole = self._kept(None) if self.process.first else None
-        if self.process.told(whole is not None):
-            return whole or _nothing(), True
-        parts = self._left_behind() if self.process.first else {}
-        missing = self.process.told([index for index in range(len(self._chunks)) if index not in parts])
-        for start in range(0, len(missing), self.process.world):
-            self._turn(missing[start : start + self.process.world], parts)
-        self.progress(len(self._positions), len(self._positions))
-        if not self.process.first:
-            return _nothing(), False
-        ordered = [parts[index] for index in range(len(self._chunks))]
-        found = torch.cat([logits for logits, _ in ordered]), torch.cat([labels for _, labels in ordered])
-        self._keep(found, None)
-        if self.cache is not None:
-            self.cache.finish(self._parts_of)
-        return found, False
+    def run(self) -> Iterator[Part]:
+        """Yield what every chunk gives, in order, in the first process; the others compute for it.
 
-    @cached_property
-    def _data(self) -> Any:
-        return self.images()
+        Every process must go through it to its end; to the others it yields nothing.
+        """
+        for start in range(0, len(self.chunks), self.process.world):
+            yield from self._turn(self.chunks[start : start + self.process.world])
+        if self.cache is not None and self.process.first:
+            self.cache.tidy(self._key)
 
-    @cached_property
-    def _network(self) -> nn.Module:
-        return self.model()
+    def _turn(self, chunks: Sequence[range]) -> Iterator[Part]:
+        """Let every process do one of the chunks that are not kept yet."""
+        kept = {i: tensors for i, chunk in enumerate(chunks) if (tensors := self._kept(chunk)) is not None}
+        missing: list[int] = self.process.told([i for i in range(len(chunks)) if i not in kept])
+        rank = self.process.rank
+        mine = self.compute(chunks[missing[rank]]) if rank < len(missing) else {}
+        done = {}
+        for sender, index in enumerate(missing):
+            part = _handed_over(mine, sender, self.process)
+            if self.process.first:
+                done[index] = part
+                self._keep(part, chunks[index])
+        for index in range(len(chunks)) if self.process.first else ():
+            yield Part(kept[index], True) if index in kept else Part(done[index], False)
 
     @cached_property
-    def _positions(self) -> range:
-        return range(0, len(self._data), self.every)
+    def _base(self) -> Mapping[str, Any]:
+        """What all chunks have in common."""
+        return self.made_of()
 
     @cached_property
-    def _chunks(self) -> list[range]:
-        return [
-            self._positions[part.start : part.stop] for part in self.computing.chunks(len(self._positions))
-        ]
+    def _key(self) -> str:
+        return key_of(self._base)
 
-    @cached_property
-    def _base(self) -> Mapping[str, Any] | None:
-        """What all parts have in common; None where nothing is kept."""
-        return self.made_of() if self.cache is not None and self.every == 1 else None
+    def _about(self, chunk: range) -> Mapping[str, Any] | None:
+        """Everything that a chunk depends on: an image that is put back changes one chunk."""
+        if self.cache is None or not self.process.first:
+            return None
+        images = self.identify(chunk)
+        return None if images is None else {**self._base, "images": dict(images)}
 
-    def _about(self, chunk: range | None) -> Mapping[str, Any] | None:
-        """Everything that the logits of a chunk depend on: an image that is put back changes one chunk."""
-        images = None if self._base is None else self.identify(lambda: self._data, chunk)
-        return None if images is None else {**(self._base or {}), "images": dict(images)}
-
-    def _kept(self, chunk: range | None, of: str = "") -> Scored | None:
+    def _kept(self, chunk: range) -> Tensors | None:
         about = self._about(chunk)
-        return None if self.cache is None or about is None else self.cache.read(key_of(about), of)
+        return None if self.cache is None or about is None else self.cache.read(self._key, key_of(about))
 
-    def _keep(self, found: Scored, chunk: range | None, of: str = "") -> None:
+    def _keep(self, tensors: Tensors, chunk: range) -> None:
         about = self._about(chunk)
         if self.cache is not None and about is not None:
-            self.cache.write(key_of(about), *found, about, of)
-
-    def _left_behind(self) -> dict[int, Scored]:
-        """Chunks of a pass that was broken off."""
-        found = {index: self._kept(chunk, self._parts_of) for index, chunk in enumerate(self._chunks)}
-        return {index: part for index, part in found.items() if part is not None}
-
-    @property
-    def _parts_of(self) -> str:
-        """What the parts are called that a pass leaves while it is under way."""
-        return key_of(self._base or {})
-
-    def _turn(self, indices: list[int], parts: dict[int, Scored]) -> None:
-        """Let every process do one chunk, and hand them to the first, which keeps them."""
-        rank = self.process.rank
-        mine = self._compute(self._chunks[indices[rank]]) if rank < len(indices) else _nothing()
-        for sender, index in enumerate(indices):
-            part = _handed_over(mine, sender, len(self._chunks[index]), self.process)
-            if part is not None:
-                parts[index] = part
-                self._keep(part, self._chunks[index], self._parts_of)
-
-    def _compute(self, chunk: range) -> Scored:
-        computing = self.computing
-        read = batches(self._data, chunk, self.steps, computing.batch_size, workers=computing.workers)
-        before, total = chunk.start // self.every, len(self._positions)
-        return computing.forward(
-            self._network, read, self.network, lambda done: self.progress(before + done, total)
-        )
+            self.cache.write(self._key, key_of(about), tensors, about)
 
 
-def _handed_over(mine: Scored, sender: int, size: int, process: Process) -> Scored | None:
-    """Return what the sender computed, to the first process; None to all others."""
+def _handed_over(mine: Tensors, sender: int, process: Process) -> Tensors:
+    """Return what the sender computed, to the first process; nothing to all others."""
     if sender == 0:
-        return mine if process.first else None
+        return mine if process.first else {}
+    box = [{name: (tensor.shape, tensor.dtype) for name, tensor in mine.items()}]
+    distributed.broadcast_object_list(box, src=sender)
     if process.rank == sender:
-        for tensor in mine:
-            distributed.send(tensor.to(process.device), dst=0)
+        for tensor in mine.values():
+            distributed.send(tensor.to(process.device).contiguous(), dst=0)
     if not process.first:
-        return None
-    shapes = ((size, mine[0].shape[1]), (size,))
-    empty = [torch.empty(s, dtype=t.dtype, device=process.device) for s, t in zip(shapes, mine, strict=True)]
-    for tensor in empty:
-        distributed.recv(tensor, src=sender)
-    logits, labels = (tensor.cpu() for tensor in empty)
-    return logits, labels
-
-
-def _nothing() -> Scored:
-    return torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
+        return {}
+    found = {}
+    for name, (shape, dtype) in box[0].items():
+        found[name] = torch.empty(shape, dtype=dtype, device=process.device)
+        distributed.recv(found[name], src=sender)
+    return {name: tensor.cpu() for name, tensor in found.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -16,17 +16,23 @@ from energy_plugin.records import Record
 from energy_plugin_bench import fingerprint
 from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.assets import Assets, CorruptAssetError, verify
-from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.cache import PassCache, Tensors
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.lazy import as_image_set
-from energy_plugin_bench.onepass import Pass
+from energy_plugin_bench.onepass import Part, Pass
+from energy_plugin_bench.reading import batches
 from energy_plugin_bench.recipe import Network, Recipe
 from energy_plugin_bench.weights import load_weights
 
 Progress = Callable[[str, int, int], None]
 """Told what runs, how many images are done, and of how many."""
 
+Origin = Literal["images", "cached logits", "carried logits", "cached maps"]
+"""What a figure was computed from."""
+
 ALONE = Process(0, 1, torch.device("cpu"))
+ARCHIVES = (".npz", ".zip")
+"""Files that hold the images themselves: their hash says what the images are."""
 KEPT = 2 << 30
 """Bytes of logits that stay in memory where a cache on disk has them too."""
 
@@ -43,7 +49,7 @@ class Logits:
 
     logits: Tensor
     labels: Tensor
-    origin: Literal["images", "cached logits", "carried logits"]
+    origin: Origin
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -59,7 +65,7 @@ class Passes:
         from_images: Whether images go before carried logits, where both are there.
         progress: Told how far a network is.
         computing: Device, batches, precision.
-        cache: Where computed logits are kept; None keeps none.
+        cache: Where what networks give is kept; None keeps nothing.
         process: Which of the processes that share the images this is.
 
     Attributes:
@@ -74,7 +80,7 @@ class Passes:
         from_images: bool = False,
         progress: Progress = quiet,
         computing: Computing | None = None,
-        cache: LogitsCache | None = None,
+        cache: PassCache | None = None,
         process: Process = ALONE,
     ) -> None:
         self.assets = assets
@@ -135,26 +141,68 @@ class Passes:
 
         Where there are several processes, all must call this; the first one gets the logits, the others none.
         """
+        chosen = recipe.networks[network]
+        steps = (*recipe.inputs[name].transform, *chosen.transform)
+        data, model = self.images(recipe, name), cache(lambda: self.model(chosen))
+        positions = range(0, len(data), every)
+        computing, what = self.computing, f"{network} on {name}"
+
+        def chunk_of(chunk: range) -> Tensors:
+            read = batches(data, chunk, steps, computing.batch_size, workers=computing.workers)
+            before = chunk.start // every
+            logits, labels = computing.forward(
+                model(), read, chosen, lambda done: self.progress(what, before + done, len(positions))
+            )
+            return {"logits": logits, "labels": labels}
+
+        chunks = [positions[part.start : part.stop] for part in computing.chunks(len(positions))]
+        parts = list(self.parts(recipe, network, name, data, chunks, chunk_of, keep=every == 1))
+        self.progress(what, len(positions), len(positions))
+        if not self.process.first:
+            return Logits(torch.empty(0, 0), torch.empty(0, dtype=torch.int64), "images")
+        logits, labels = (torch.cat([part.tensors[key] for part in parts]) for key in ("logits", "labels"))
+        return Logits(logits, labels, "cached logits" if all(part.kept for part in parts) else "images")
+
+    def parts(
+        self,
+        recipe: Recipe,
+        network: str,
+        name: str,
+        data: Any,
+        chunks: Sequence[range],
+        compute: Callable[[range], Tensors],
+        *,
+        beyond: Mapping[str, Any] | None = None,
+        code: Sequence[str] = (),
+        keep: bool = True,
+    ) -> Iterator[Part]:
+        """Yield what every chunk of the images gives, computed or found, in the first process.
+
+        Args:
+            recipe: Names network and images.
+            network: Its name.
+            name: Of the input.
+            data: Its images.
+            chunks: Positions that are computed together, the same for every process.
+            compute: From a chunk to its tensors.
+            beyond: What the tensors depend on beside network and images.
+            code: Modules that make them of logits.
+            keep: Whether the cache may know them.
+        """
         self.used |= {path: self.assets.identity(path) for path in needed(recipe, network, name)}
-        (logits, labels), cached = Pass(
-            network=recipe.networks[network],
-            model=lambda: self.model(recipe.networks[network]),
-            images=lambda: self.images(recipe, name),
-            steps=(*recipe.inputs[name].transform, *recipe.networks[network].transform),
-            every=every,
-            computing=self.computing,
+        return Pass(
+            chunks=chunks,
+            compute=compute,
             process=self.process,
-            cache=self.cache,
-            made_of=lambda: self._made_of(recipe, network, name),
-            identify=partial(self._identified, recipe.inputs[name].asset),
-            progress=lambda done, total: self.progress(f"{network} on {name}", done, total),
+            cache=self.cache if keep else None,
+            made_of=lambda: {**self._made_of(recipe, network, name, code), **(beyond or {})},
+            identify=partial(self._identified, recipe.inputs[name].asset, data),
         ).run()
-        return Logits(logits, labels, "cached logits" if cached else "images")
 
-    def _made_of(self, recipe: Recipe, network: str, name: str) -> Mapping[str, Any]:
-        """Everything that logits depend on, the code among it, but for images that no list vouches for.
+    def _made_of(self, recipe: Recipe, network: str, name: str, code: Sequence[str]) -> Mapping[str, Any]:
+        """Everything that a pass depends on, the code among it, but for images that no list vouches for.
 
-        The files are hashed before: cached logits do not hide that a file is another one than the list says.
+        The files are hashed before: what is kept does not hide that a file is another one than the list says.
         """
         for path in needed(recipe, network, name):
             self.assets.find(path)
@@ -163,17 +211,14 @@ class Passes:
         known["files"] = {path: self.assets.identity(path) for path in known["files"]}
         if not chosen.weights:
             known["weights"] = fingerprint.of_weights(self.model(chosen))
-        code = fingerprint.code_version(*self._records(recipe, network, name))
-        return known | {"code": code, "computing": self.computing.made_on()}
+        version = fingerprint.code_version(*self._records(recipe, network, name), modules=code)
+        return known | {"code": version, "computing": self.computing.made_on()}
 
-    def _identified(
-        self, path: str, data: Callable[[], Any], chunk: range | None
-    ) -> Mapping[str, Any] | None:
-        """What identifies images: the hash of their npz archive where a list has one, else themselves."""
-        if path.endswith(".npz") and self.assets.files[path].sha256:
-            return {"all": True} if chunk is None else {"part": [chunk.start, chunk.stop]}
-        found = data()
-        return fingerprint.of_images(found, range(len(found)) if chunk is None else chunk)
+    def _identified(self, path: str, data: Any, chunk: range) -> Mapping[str, Any] | None:
+        """What identifies images: the hash of their archive where a list has one, else themselves."""
+        if path.endswith(ARCHIVES) and self.assets.files[path].sha256:
+            return {"part": [chunk.start, chunk.stop]}
+        return fingerprint.of_images(data, chunk)
 
     def _make_room(self, found: Logits) -> None:
         """Let go of the oldest logits that the cache has too."""

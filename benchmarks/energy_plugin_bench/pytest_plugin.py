@@ -96,7 +96,7 @@ def _runner(config: pytest.Config) -> Runner:
     if _RUNNER not in config.stash:
         from energy_plugin_bench import registry
         from energy_plugin_bench.assets import Assets
-        from energy_plugin_bench.cache import LogitsCache
+        from energy_plugin_bench.cache import PassCache
         from energy_plugin_bench.computing import Computing
         from energy_plugin_bench.runner import Runner
 
@@ -106,7 +106,7 @@ def _runner(config: pytest.Config) -> Runner:
             Assets(loaded.files, config.getoption("--energy-data-root")),
             from_images=config.getoption("--energy-from-images"),
             computing=Computing(**said(config.getoption, "energy_")),
-            cache=None if config.getoption("energy_no_cache") else LogitsCache(),
+            cache=None if config.getoption("energy_no_cache") else PassCache(),
         )
     return config.stash[_RUNNER]
 

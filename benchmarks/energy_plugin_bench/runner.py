@@ -12,7 +12,7 @@ from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin_bench import registry as registries
 from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.cache import PassCache
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import (
     Figure,
@@ -47,7 +47,7 @@ class Runner:
         from_images: Whether images go before carried logits, where both are there.
         progress: Told how far a network is.
         computing: Device, batches, precision.
-        cache: Where computed logits are kept; None keeps none.
+        cache: Where what networks give is kept; None keeps nothing.
         process: Which of the processes that share the images this is.
     """
 
@@ -60,7 +60,7 @@ class Runner:
         from_images: bool = False,
         progress: Progress = quiet,
         computing: Computing | None = None,
-        cache: LogitsCache | None = None,
+        cache: PassCache | None = None,
         process: Process = ALONE,
     ) -> None:
         self.manager = manager or default_manager()
@@ -71,6 +71,7 @@ class Runner:
             computing=computing, cache=cache, process=process,
         )  # fmt: skip
         self._measured: dict[tuple[object, ...], Mapping[str, Figure]] = {}
+        self._pixel_figures: dict[tuple[str, str, str], tuple[Mapping[str, Figure], str]] = {}
 
     def verdict(self, source: Source, row: PublishedValue) -> Verdict:
         """Measure one row and judge it.
@@ -134,7 +135,7 @@ class Runner:
         rows: Iterable[tuple[Source, PublishedValue]],
         chosen: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Make the logits that rows and extras need, together with the other processes.
+        """Make the logits and maps that rows and extras need, together with the other processes.
 
         Every process calls this; the first one says what is needed, and can measure alone after it.
 
@@ -148,20 +149,30 @@ class Runner:
             recipe = self.registry.recipes.get(name)
             extras = (q for extra in (recipe.extras if recipe else ()) for q in _questions(extra))
             asked |= {(name, q): None for q in extras if chosen(measured_id(q))}
-        for source, network, name in process.told(self._needed(asked) if process.first else []):
-            self.passes(self.registry.recipes[source], network, name)
+        for source, network, name, of_pixels in process.told(self._needed(asked) if process.first else []):
+            recipe = self.registry.recipes[source]
+            if of_pixels:
+                self._pixel_pass(recipe, network, name, of_pixels)
+            else:
+                self.passes(recipe, network, name)
         self.passes.process = ALONE
 
-    def _needed(self, asked: Iterable[tuple[str, Question]]) -> list[tuple[str, str, str]]:
-        """Source, network and input of every pass that is to be computed."""
-        found: dict[tuple[str, str, str], None] = {}
+    def _needed(
+        self, asked: Iterable[tuple[str, Question]]
+    ) -> list[tuple[str, str, str, tuple[Question, ...]]]:
+        """Source, network, input and questions of pixels, if it is of these, of every pass to be computed."""
+        found: dict[tuple[str, str, str, tuple[Question, ...]], None] = {}
         for source, q in asked:
-            if q.ood_set == ANOMALOUS_PIXELS or self.obstacles(source, q):
+            if self.obstacles(source, q):
                 continue
             recipe = self.registry.recipes[source]
+            if q.ood_set == ANOMALOUS_PIXELS:
+                for network, _ in recipe.parts(q.network, q.id_set, q.ood_set):
+                    found[source, network, q.id_set, self._of_pixels(recipe, network, q.id_set)] = None
+                continue
             for network, name in passes_of(recipe, q):
                 if not self.passes.takes_carried(recipe, network, name):
-                    found[source, network, name] = None
+                    found[source, network, name, ()] = None
         return list(found)
 
     def obstacles(self, source: str, asked: Question) -> tuple[str, ...]:
@@ -185,7 +196,7 @@ class Runner:
         if parts != [(asked.network, asked.ood_set)]:
             return mean_of(self._figure(recipe, replace(asked, network=n, ood_set=o)) for n, o in parts)
         if asked.ood_set == ANOMALOUS_PIXELS:
-            return self._pixels(recipe, asked), "images"
+            return self._pixels(recipe, asked)
         known = self._taken(recipe, asked.network, asked.id_set)
         if asked.metric in CLASSIFICATION_METRICS:
             share = float(is_wrong(known.logits, known.labels).double().mean())
@@ -198,17 +209,28 @@ class Runner:
             self._measured[key] = self._all_figures(recipe.source, asked, protocol)
         return self._measured[key][asked.metric], " and ".join(dict.fromkeys((known.origin, other.origin)))
 
-    def _pixels(self, recipe: Recipe, asked: Question) -> Figure:
-        """Measure a figure of pixels, together with all others that are asked of the same pass."""
-        key = (recipe.source, asked.network, asked.id_set, ANOMALOUS_PIXELS)
-        if key not in self._measured:
-            together = [
-                other
-                for other in questions(self.registry, recipe.source)
-                if (other.network, other.id_set) == (asked.network, asked.id_set)
-            ]
-            self._measured[key] = pixel_figures(self.passes, recipe, together)
-        return self._measured[key][f"{asked.method} {asked.convention} {asked.metric}"]
+    def _pixels(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
+        """Measure a figure of pixels, and say what it was computed from."""
+        together = self._of_pixels(recipe, asked.network, asked.id_set)
+        figures, origin = self._pixel_pass(recipe, asked.network, asked.id_set, together)
+        return figures[f"{asked.method} {asked.convention} {asked.metric}"], origin
+
+    def _of_pixels(self, recipe: Recipe, network: str, id_set: str) -> tuple[Question, ...]:
+        """Everything that is asked of one pass and can be answered."""
+        wanted = (network, id_set, ANOMALOUS_PIXELS)
+        asked = (
+            q for q in questions(self.registry, recipe.source) if (q.network, q.id_set, q.ood_set) == wanted
+        )
+        return tuple(q for q in asked if not self.obstacles(recipe.source, q))
+
+    def _pixel_pass(
+        self, recipe: Recipe, network: str, id_set: str, asked: tuple[Question, ...]
+    ) -> tuple[Mapping[str, Figure], str]:
+        """Measure questions of one pass, once; where there are several processes, all call this."""
+        key = (recipe.source, network, id_set)
+        if key not in self._pixel_figures:
+            self._pixel_figures[key] = pixel_figures(self.passes, recipe, asked)
+        return self._pixel_figures[key]
 
     def scores(self, source: str, asked: Question, device: int = 0) -> tuple[Tensor, Tensor]:
         """Outlier scores of the in-distribution and of the OOD images of a question.

@@ -148,3 +148,15 @@ def test_all_kinds_are_offered_by_name():
         record = default_manager().get("dataset", name)
         assert record.void == (-100,)
         assert callable(record.load())
+
+
+def test_a_loader_may_hand_them_to_other_processes(tmp_path):
+    import pickle
+
+    for name, content in {"images": PIXELS, "masks": codes(0, 1)}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(encoded(content))
+    data = folders(tmp_path / "images", tmp_path / "masks")
+    image, mask = pickle.loads(pickle.dumps(data))[0]
+    assert torch.equal(image, data[0][0])
+    assert torch.equal(mask, data[0][1])

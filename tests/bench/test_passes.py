@@ -7,7 +7,7 @@ import torch
 
 from energy_plugin_bench import carry
 from energy_plugin_bench.assets import CorruptAssetError, MissingAssetError
-from energy_plugin_bench.cache import LogitsCache
+from energy_plugin_bench.cache import PassCache
 from energy_plugin_bench.passes import made_of
 
 
@@ -141,7 +141,7 @@ def test_the_manifest_says_how_they_were_made(carried):
 
 def test_kept_logits_of_weights_without_a_published_hash_go_by_what_the_file_is(world, tmp_path):
     def logits(scale):
-        runner = world(scale=scale, cache=LogitsCache(tmp_path / "kept"))
+        runner = world(scale=scale, cache=PassCache(tmp_path / "kept"))
         known = runner.assets.files["shades/bright.safetensors"]
         runner.assets.files["shades/bright.safetensors"] = known.model_copy(update={"sha256": ""})
         return runner.passes(recipe_of(runner), "bright", "all")

@@ -1,197 +1,55 @@
-"""Rows of anomalous pixels in a small world: an archive, a network with a void output, published figures."""
+"""Rows of anomalous pixels in a small world: judged, kept, taken up where they stopped, shared."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
+import pixel_fakes
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
-from torch import nn
+from pixel_fakes import scores, verdicts
+from safetensors import safe_open
+from safetensors.torch import load_file
 
-from energy_plugin import hookimpl
-from energy_plugin.manager import PluginManager
-from energy_plugin.metrics import aupr, auroc, fpr_at_tpr
-from energy_plugin.plugin import ood_detectors as own_detectors
-from energy_plugin.records import BackboneSpec, PublishedSpec
-from energy_plugin_bench import ood_datasets, ood_detectors
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.runner import Runner
-
-SIZE = (16, 24)
-STATE: dict[str, object] = {}
-
-
-class Tiny(nn.Conv2d):
-    """Three classes and a void output, the last one."""
-
-    def __init__(self):
-        super().__init__(3, 4, 1)
-
-
-def images():
-    """Three images: two with an anomaly, the last without."""
-    generator = np.random.default_rng(5)
-    for index in range(3):
-        pixels = generator.integers(0, 200, (*SIZE, 3), dtype=np.uint8)
-        mask = np.zeros(SIZE, dtype=np.uint8)
-        mask[-2:] = 255
-        if index < 2:
-            mask[3:9, 4:12] = 2
-            pixels[mask == 2] += 40
-        yield f"{index}", pixels, mask
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def scores(function):
-    """ID and OOD scores of the images with an anomaly, by hand."""
-    known, anomalous = [], []
-    with torch.no_grad():
-        for _, pixels, mask in images():
-            logits = STATE["model"](torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0]
-            if (mask == 2).any():
-                values = function(logits)
-                known.append(values[torch.from_numpy(mask == 0)])
-                anomalous.append(values[torch.from_numpy(mask == 2)])
-    return torch.cat(known), torch.cat(anomalous)
-
-
-def void(logits):
-    return logits.softmax(0)[3]
-
-
-SOURCE = """
-[source]
-name = "pixels"
-title = "Pixels"
-cite = "none"
-
-[[tables]]
-place = "here"
-network = "tiny"
-id_set = "small"
-ood_set = "anomalous_pixels"
-method = "void_probability"
-convention = "mask2anomaly"
-unit = "percent"
-decimals = 4
-rows = [
-  {{ id = "tiny_ap", metric = "aupr_out", value = {ap:.4f} }},
-  {{ id = "tiny_fpr", metric = "fpr95", value = {fpr:.4f} }},
-  {{ id = "tiny_wrong", metric = "fpr95", value = {wrong:.4f} }},
-  {{ id = "absent", network = "absent", metric = "fpr95", value = 1.0 }},
-]
-"""
-RECIPE = """
-[recipe]
-source = "pixels"
-
-[networks.tiny]
-backbone = "tiny_pixels"
-weights = "tiny.safetensors"
-classes = 3
-
-[networks.absent]
-missing = "no weights"
-
-[inputs.small]
-dataset = "image_mask_archive"
-asset = "small.zip"
-options = { codes = "given" }
-
-[[protocols]]
-allowance = 1e-6
-reason = "rounding, and what builds differ by"
-
-[[extras]]
-networks = ["tiny"]
-id_set = "small"
-ood_sets = ["anomalous_pixels"]
-methods = ["energy", "msp"]
-metrics = ["auroc", "aupr_out"]
-convention = "mask2anomaly"
-"""
-
-
-class Plugin:
-    ood_datasets = staticmethod(ood_datasets)
-    ood_detectors = staticmethod(ood_detectors)
-
-    @hookimpl
-    def ood_backbones(self):
-        return [BackboneSpec(name="tiny_pixels", target="tiny_pixels:Tiny")]
-
-    @hookimpl
-    def ood_published(self):
-        return [PublishedSpec(name="p", target="tiny_pixels:FOLDER")]
-
-
-class Own:
-    ood_detectors = staticmethod(own_detectors)
+from energy_plugin import labels
+from energy_plugin.metrics import aupr, auroc
+from energy_plugin_bench.cache import PassCache
+from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.detectors import VoidProbability
 
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    import sys
-    import types
-
-    folder = tmp_path / "published"
-    folder.mkdir()
-    monkeypatch.setitem(sys.modules, "tiny_pixels", types.SimpleNamespace(Tiny=Tiny, FOLDER=folder))
-    torch.manual_seed(0)
-    STATE["model"] = model = Tiny().eval()
-    save_file(model.state_dict(), tmp_path / "tiny.safetensors")
-    with zipfile.ZipFile(tmp_path / "small.zip", "w") as archive:
-        for name, pixels, mask in images():
-            archive.writestr(f"images/{name}.jpg", png(pixels))
-            archive.writestr(f"masks/{name}.png", png(mask))
-    known, anomalous = scores(void)
-    figures = {"ap": 100 * aupr(known, anomalous), "fpr": 100 * fpr_at_tpr(known, anomalous, rule="linear")}
-    (folder / "pixels.toml").write_text(SOURCE.format(**figures, wrong=figures["fpr"] + 0.001))
-    # the codes of the archive: 2 is the anomaly, 255 void
-    (folder / "recipe.toml").write_text(RECIPE.replace('codes = "given"', 'codes = "lost_ids"'))
-    names = ("tiny.safetensors", "small.zip")
-    lines = [
-        f'[files."{name}"]\nsha256 = "{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}"\n'
-        f'size = {(tmp_path / name).stat().st_size}\nlicence = "none"\norigin = "made up"\nget = "Make it."\n'
-        for name in names
-    ]
-    (folder / "files.toml").write_text("\n".join(lines))
-    manager = PluginManager().add(Plugin()).add(Own())
-    return lambda root=tmp_path, **options: Runner(
-        loaded := registries.load(manager), Assets(loaded.files, root), manager=manager, **options
-    )
+    monkeypatch.setattr(labels, "CONVENTIONS", labels.CONVENTIONS)  # put back what the world adds
+    pixel_fakes.write_world(tmp_path)
+    return lambda root=tmp_path, **options: pixel_fakes.runner_of(tmp_path, root, **options)
 
 
-@pytest.fixture(autouse=True)
-def codes(monkeypatch):
-    from types import MappingProxyType
-
-    from energy_plugin import labels
-
-    mine = labels.LabelConvention(name="lost_ids", classes=(0,), ood=(2,), void=(255,))
-    known = MappingProxyType({**labels.CONVENTIONS, "lost_ids": mine})
-    monkeypatch.setattr(labels, "CONVENTIONS", known)
+@pytest.fixture
+def cache(tmp_path):
+    return PassCache(tmp_path / "passes", lambda message: None)
 
 
-def verdicts(runner):
-    return {row.id: runner.verdict(source, row) for source, row in runner.registry.rows()}
+@pytest.fixture
+def seen(monkeypatch):
+    """A line for every image that goes through the network."""
+    calls = []
+    forward = pixel_fakes.Tiny.forward
+    monkeypatch.setattr(pixel_fakes.Tiny, "forward", lambda self, x: (calls.append(1), forward(self, x))[1])
+    return calls
+
+
+def figures(runner):
+    return {name: verdict.measured for name, verdict in verdicts(runner).items()}
 
 
 def test_rows_are_judged_by_pixels_pooled_over_images_with_an_anomaly(runner):
     seen = []
     found = verdicts(runner(progress=lambda what, done, total: seen.append((what, done, total))))
-    assert {name: verdict.status for name, verdict in found.items()} == {
+    assert {name: verdict.status for name, verdict in found.items() if verdict.status != "measured"} == {
         "tiny_ap": "reproduced", "tiny_fpr": "reproduced", "tiny_wrong": "differs", "absent": "not run",
     }  # fmt: skip
     assert found["tiny_ap"].origin == "images"
@@ -239,10 +97,106 @@ def test_the_published_rows_of_this_package_can_all_be_answered(registry):
         assert recipes[name].protocol(row.metric, row.ood_set) is not None
 
 
-def test_mixed_precision_moves_figures_a_little_and_scores_stay_float32(runner, monkeypatch):
-    from energy_plugin_bench.computing import Computing
-    from energy_plugin_bench.detectors import VoidProbability
+def test_maps_are_kept_and_a_second_run_sends_no_image_through(runner, cache, seen):
+    plain = figures(runner())
+    first, second = (verdicts(runner(cache=cache)) for _ in range(2))
+    assert len(seen) == 6  # three without a cache, three of the first run
+    assert {name: verdict.measured for name, verdict in first.items()} == plain
+    assert {name: verdict.measured for name, verdict in second.items()} == plain
+    assert (first["tiny_ap"].origin, second["tiny_ap"].origin) == ("images", "cached maps")
+    assert len(list(cache.folder.rglob("*.safetensors"))) == 3
 
+
+def test_what_is_kept_of_an_image_is_its_maps_and_on_which_side_pixels_are(runner, cache):
+    verdicts(runner(cache=cache))
+    kept = [load_file(file) for file in cache.folder.rglob("*.safetensors")]
+    assert {name for part in kept for name in part} == {
+        "sides", "map.void_probability", "map.energy", "map.msp",
+    }  # fmt: skip
+    sides = sorted(tuple(sorted(set(part["sides"].flatten().tolist()))) for part in kept)
+    assert sides == [(-100, -1, 0), (-100, -1, 0), (-100, 0)]
+    assert all(part[name].shape == (1, *pixel_fakes.SIZE) for part in kept for name in part)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_pass_that_was_broken_off_goes_on_with_the_image_that_was_at_work(runner, cache, seen, error):
+    def stop(what, done, total):
+        if done == 2:
+            raise error
+
+    with pytest.raises(error):
+        verdicts(runner(cache=cache, progress=stop))
+    assert len(seen) == 2
+    resumed = figures(runner(cache=cache))
+    assert len(seen) == 3
+    assert resumed == figures(runner())
+
+
+def test_a_map_that_was_cut_off_is_computed_anew_and_told(runner, cache, seen):
+    whole = figures(runner(cache=cache))
+    file = next(cache.folder.rglob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-100])
+    told = []
+    again = runner(cache=PassCache(cache.folder, told.append))
+    assert figures(again) == whole
+    assert len(seen) == 4
+    assert len(told) == 1
+    assert "is damaged" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("classes = 3", "classes = 2"),
+        ('methods = ["energy", "msp"]', 'methods = ["energy"]'),
+        ('backbone = "tiny_pixels"', 'backbone = "tiny_pixels"\nmean = [0.5, 0.5, 0.5]\nstd = [1, 1, 1]'),
+        ("options = {", "options = { size = [8, 12],"),
+    ],
+    ids=["classes", "detectors", "normalisation", "options"],
+)
+def test_maps_of_something_else_are_not_taken(runner, cache, seen, tmp_path, old, new):
+    verdicts(runner(cache=cache))
+    recipe = tmp_path / "published" / "recipe.toml"
+    text = recipe.read_text()
+    assert old in text
+    recipe.write_text(text.replace(old, new))
+    verdicts(runner(cache=cache))
+    assert len(seen) == 6
+
+
+def test_maps_of_other_code_are_not_taken(runner, cache, seen, monkeypatch):
+    verdicts(runner(cache=cache))
+    monkeypatch.setattr("energy_plugin_bench.fingerprint._package", lambda name: f"{name} edited")
+    verdicts(runner(cache=cache))
+    assert len(seen) == 6
+
+
+def contents(folder):
+    """Hash of the tensors in each file of a cache."""
+    found = {}
+    for file in folder.rglob("*.safetensors"):
+        with safe_open(file, framework="pt") as stored:
+            found[str(file.relative_to(folder))] = stored.metadata()["sha256"]
+    return found
+
+
+@pytest.mark.parametrize("processes", [2, 4])  # more of them than images, too
+def test_several_processes_give_the_figures_and_maps_of_one(runner, cache, tmp_path, processes):
+    alone = verdicts(runner(cache=cache))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*launch, pixel_fakes.__file__, str(tmp_path), "shared"],
+        env={**os.environ, "PYTHONPATH": str(Path(pixel_fakes.__file__).parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = [f"{name} {verdict.origin} {verdict.measured!r}" for name, verdict in alone.items()]
+    assert done.stdout.splitlines() == expected
+    assert contents(cache.folder) == contents(tmp_path / "shared")
+    assert len(contents(cache.folder)) == 3
+
+
+def test_mixed_precision_moves_figures_a_little_and_scores_stay_float32(runner, monkeypatch):
     seen = []
     score = VoidProbability.score
     monkeypatch.setattr(

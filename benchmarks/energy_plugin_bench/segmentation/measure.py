@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from energy_plugin import labels
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import as_outlier_scores
 from energy_plugin.outputs import logits_of
-from energy_plugin.segmentation import OverClasses, evaluate
+from energy_plugin.segmentation import Evaluation, OverClasses
+from energy_plugin.segmentation.scoring import logits_for, scorers
+from energy_plugin_bench.cache import Tensors
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import Figure
-from energy_plugin_bench.passes import Passes
+from energy_plugin_bench.passes import Origin, Passes
 from energy_plugin_bench.recipe import Network, Recipe
 from energy_plugin_bench.verdict import Question
 
 EXACT_UP_TO = 1 << 28
-"""Pixels that are kept, 4 bytes each and method: figures with four digits need the scores themselves."""
+"""Pixels in memory, 4 bytes each and method: figures with four digits need the scores themselves."""
+CODE = (__name__, "energy_plugin")
+"""Modules that make maps of logits, beside those of the detectors."""
 
 
-def pixel_figures(passes: Passes, recipe: Recipe, asked: Iterable[Question]) -> dict[str, Figure]:
-    """Measure all questions of one network and one set in one pass.
+def pixel_figures(
+    passes: Passes, recipe: Recipe, asked: Iterable[Question]
+) -> tuple[dict[str, Figure], Origin]:
+    """Measure all questions of one network and one set in one pass, together with the other processes.
+
+    What is kept and shared are the maps: logits are C times as many, and scores look at single pixels.
 
     Args:
-        passes: Where networks and sets come from, and whom progress is told.
+        passes: Where networks, sets and maps come from, and whom progress is told.
         recipe: Names them.
         asked: Questions that differ in method, metric and convention only.
 
     Returns:
-        Figures by "method convention metric", fractions.
+        In the first process, figures by "method convention metric", fractions, and what they came from; no
+        figures in the others.
 
     Raises:
         MissingAssetError: A file is not there.
@@ -39,26 +50,76 @@ def pixel_figures(passes: Passes, recipe: Recipe, asked: Iterable[Question]) -> 
         LookupError: No plug-in knows the network, the set or a detector.
     """
     questions = list(asked)
-    first = questions[0]
-    network = recipe.networks[first.network]
-    data = Watched(
-        passes.images(recipe, recipe.input_of(first.id_set)), passes, f"{first.network} on {first.id_set}"
-    )
-    methods = dict.fromkeys(question.method for question in questions)
-    conventions = dict.fromkeys(str(question.convention) for question in questions)
-    outcomes = evaluate(
-        data,
-        {name: method(passes.manager, name, network.classes) for name in methods},
-        network=_mixed(_normalising(passes.model(network), network), passes.computing),
-        conventions=tuple(conventions),
+    network, name = questions[0].network, recipe.input_of(questions[0].id_set)
+    methods = tuple(dict.fromkeys(question.method for question in questions))
+    pass_ = _PixelPass(passes, recipe, network, name, methods)
+    evaluation = Evaluation(
+        pass_.detectors,
+        conventions=tuple(dict.fromkeys(str(question.convention) for question in questions)),
         exact_up_to=EXACT_UP_TO,
     )
-    return {
-        f"{name} {convention} {metric}": Figure(getattr(figures, metric))
-        for name, outcome in outcomes.items()
-        for convention, figures in outcome.figures.items()
+    kept = True
+    # Images first: of those that only compute, the pass must come to its end all the same.
+    for (sides, maps, was_kept), shown in zip(pass_.images(), pass_.names, strict=False):
+        evaluation.update(sides, maps=maps, names=(shown,))
+        kept = kept and was_kept
+    outcomes = evaluation.outcomes() if passes.process.first else {}
+    figures = {
+        f"{outcome.detector} {convention} {metric}": Figure(getattr(found, metric))
+        for outcome in outcomes.values()
+        for convention, found in outcome.figures.items()
         for metric in ("auroc", "aupr", "aupr_in", "aupr_out", "fpr95")
     }
+    return figures, "cached maps" if kept else "images"
+
+
+class _PixelPass:
+    """A network over images with masks: outlier maps of several detectors, an image at a time."""
+
+    def __init__(
+        self, passes: Passes, recipe: Recipe, network: str, name: str, methods: tuple[str, ...]
+    ) -> None:
+        self._passes, self._recipe, self._network, self._name = passes, recipe, network, name
+        self._chosen = recipe.networks[network]
+        self._data = passes.images(recipe, name)
+        self.detectors = {name: method(passes.manager, name, self._chosen.classes) for name in methods}
+        self._scorers = scorers(self.detectors)
+        self.names = tuple(getattr(self._data, "names", ())) or tuple(map(str, range(len(self._data))))
+
+    def images(self) -> Iterator[tuple[Tensor, dict[str, Tensor], bool]]:
+        """Yield sides (1 x H x W: 0 ID, -1 OOD, or void), maps (1 x H x W) and whether they were kept."""
+        targets = (self._passes.manager.get("detector", name).target for name in self.detectors)
+        parts = self._passes.parts(
+            self._recipe,
+            self._network,
+            self._name,
+            self._data,
+            [range(index, index + 1) for index in range(len(self._data))],
+            self._computed,
+            beyond={"maps": list(self.detectors), "classes": self._chosen.classes},
+            code=(*CODE, *(target.partition(":")[0] for target in targets)),
+        )
+        for part in parts:
+            device = self._passes.computing.device  # where pixels are sorted
+            maps = {name: part.tensors[f"map.{name}"].to(device) for name in self.detectors}
+            yield part.tensors["sides"].long(), maps, part.kept
+
+    @cached_property
+    def _model(self) -> torch.nn.Module:
+        model = self._passes.model(self._chosen)
+        return _mixed(_normalising(model, self._chosen), self._passes.computing)
+
+    def _computed(self, chunk: range) -> Tensors:
+        """What is kept of one image."""
+        self._passes.progress(f"{self._network} on {self._name}", chunk.start, len(self._data))
+        image, mask = self._data[chunk.start]
+        with torch.inference_mode():
+            logits = logits_for(self._model, image.unsqueeze(0), None)
+            size = int(mask.shape[-2]), int(mask.shape[-1])
+            maps = {f"map.{s.name}": s.from_logits(logits, size).cpu().contiguous() for s in self._scorers}
+        sides = mask.reshape(1, *size)
+        sides = torch.where(sides == labels.VOID, sides, -(sides < 0).long())
+        return {"sides": sides.to(torch.int8), **maps}
 
 
 def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) -> Any:
@@ -96,23 +157,6 @@ class _Pointwise:
         """Outlier scores, higher = more OOD."""
         scores: Tensor = self._score(logits)
         return scores
-
-
-class Watched:
-    """A data set that tells how far its reader is."""
-
-    def __init__(self, data: Any, passes: Passes, what: str) -> None:
-        self._data, self._progress, self._what = data, passes.progress, what
-        self.names: Sequence[str] = getattr(data, "names", ())
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> Any:
-        """Image and mask."""
-        self._progress(self._what, index, len(self._data))
-        return self._data[index]
 
 
 def _normalising(model: torch.nn.Module, chosen: Network) -> torch.nn.Module:

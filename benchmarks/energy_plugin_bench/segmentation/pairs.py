@@ -10,8 +10,9 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ Resizer = Literal["pillow", "16-bit"]
 RESIZERS: tuple[Resizer, ...] = ("pillow", "16-bit")
 Joint = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Size = tuple[int, int] | None
+T = TypeVar("T", str, Path)
 
 
 class Pairs(Dataset[Any]):
@@ -36,6 +38,7 @@ class Pairs(Dataset[Any]):
     Args:
         names: Of the images, in order.
         read: From a name to the encoded image and the encoded mask.
+        files: The two files of each name, where they are files.
         codes: Label convention of the masks (`energy_plugin.labels`), by name or as a record; None: ours.
         size: (H, W) that both are brought to; the mask by the nearest pixel. None leaves them.
         resizer: Of the image, bilinear with antialiasing: `pillow`, or `16-bit` (torch's for uint8 tensors,
@@ -51,6 +54,7 @@ class Pairs(Dataset[Any]):
         names: Iterable[str],
         read: Callable[[str], tuple[bytes, bytes]],
         *,
+        files: Iterable[tuple[Path, Path]] = (),
         codes: Codes | None = None,
         size: Size = None,
         resizer: Resizer = "pillow",
@@ -59,6 +63,7 @@ class Pairs(Dataset[Any]):
         if resizer not in RESIZERS:
             raise ValueError(f"unknown resizer {resizer!r}. {near_misses(resizer, RESIZERS)}")
         self.names: Sequence[str] = tuple(names)
+        self.files: Sequence[tuple[Path, Path]] = tuple(files)
         self._read = read
         self.codes, self.resizer, self.transform = codes, resizer, transform
         self.size: Size = None if size is None else (int(size[0]), int(size[1]))
@@ -104,7 +109,8 @@ def folders(images: str | Path, masks: str | Path, *, mask_suffix: str = "", **o
         FileNotFoundError: A folder is missing or empty, or images have no mask; they are listed.
     """
     found = _files(Path(images)), _files(Path(masks))
-    return _matched(*found, mask_suffix, lambda path: Path(path).read_bytes(), **options)
+    matched = _matched(*found, mask_suffix)
+    return Pairs(matched, partial(_both, matched, Path.read_bytes), files=matched.values(), **options)
 
 
 def archive(
@@ -118,7 +124,8 @@ def archive(
     ]
     if not found[0]:
         raise FileNotFoundError(f"{path} has no folder {images!r} with images.")
-    return _matched(found[0], found[1], mask_suffix, read, **options)
+    matched = _matched(found[0], found[1], mask_suffix)
+    return Pairs(matched, partial(_both, matched, read), **options)
 
 
 def listed(file: str | Path, root: str | Path | None = None, **options: Any) -> Pairs:
@@ -143,11 +150,13 @@ def listed(file: str | Path, root: str | Path | None = None, **options: Any) -> 
     missing = [str(path) for both in found.values() for path in both if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{file} names files that are not there: {_some(missing)}")
+    return Pairs(found, partial(_both, found, Path.read_bytes), files=found.values(), **options)
 
-    def read(name: str) -> tuple[bytes, bytes]:
-        return found[name][0].read_bytes(), found[name][1].read_bytes()
 
-    return Pairs(found, read, **options)
+def _both(members: dict[str, tuple[T, T]], read: Callable[[T], bytes], name: str) -> tuple[bytes, bytes]:
+    """Encoded image and mask of a name; no closure, so that workers of a loader may be given it."""
+    image, mask = members[name]
+    return read(image), read(mask)
 
 
 class Arrays(Dataset[Any]):
@@ -209,34 +218,28 @@ class _Zip:
         return self._open[1]
 
 
-def _matched(
-    images: dict[str, str], masks: dict[str, str], suffix: str, read: Callable[[str], bytes], **options: Any
-) -> Pairs:
-    """Pair images with masks by name."""
+def _matched(images: dict[str, T], masks: dict[str, T], suffix: str) -> dict[str, tuple[T, T]]:
+    """Pair images with masks by name, in the order of their numbers or names."""
     missing = [name for name in images if f"{name}{suffix}" not in masks]
     if missing:
         hint = near_misses(f"{missing[0]}{suffix}", masks)
         raise FileNotFoundError(
             f"{len(missing)} of {len(images)} images have no mask: {_some(missing)} {hint}"
         )
-
-    def both(name: str) -> tuple[bytes, bytes]:
-        return read(images[name]), read(masks[f"{name}{suffix}"])
-
-    return Pairs(sorted(images, key=_naturally), both, **options)
+    return {name: (images[name], masks[f"{name}{suffix}"]) for name in sorted(images, key=_naturally)}
 
 
-def _files(folder: Path) -> dict[str, str]:
+def _files(folder: Path) -> dict[str, Path]:
     """Files below a folder by their name without extension; hidden ones are left out."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    found: dict[str, str] = {}
+    found: dict[str, Path] = {}
     for path in files:
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise ValueError(f"{found[name]} and {path} have one name, {name!r}: which one is meant?")
-        found[name] = str(path)
+        found[name] = path
     if not found:
         raise FileNotFoundError(f"{folder} is empty.")
     return found
