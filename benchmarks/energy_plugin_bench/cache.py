@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ from energy_plugin_bench.atomic import replacing
 
 Tensors = Mapping[str, Tensor]
 
+RESERVE = 2 << 30
+"""Bytes of the disk that are left free: maps of a large set take gigabytes."""
 _ABANDONED = 24 * 3600
 """Seconds after which a half-written file is one whose writer was killed."""
 
@@ -88,6 +91,7 @@ class PassCache:
         file = self.file(of, key)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            _leave_room(file.parent)
             with replacing(file) as written:
                 written.write_bytes(save(dict(tensors), about))
         except OSError as error:
@@ -105,6 +109,11 @@ class PassCache:
                     left.unlink()
             except OSError:  # somebody else was faster, or owns it
                 continue
+
+
+def _leave_room(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < RESERVE:
+        raise OSError(f"less than {RESERVE >> 30} GB would be left free")
 
 
 def _read(file: Path, key: str) -> Tensors:

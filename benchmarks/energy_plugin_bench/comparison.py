@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import torch
+
 from energy_plugin.manager import PluginManager
 from energy_plugin_bench.cache import to_stderr
 from energy_plugin_bench.rows import ANOMALOUS_PIXELS, CLASSIFICATION_METRICS, PublishedValue, Source
@@ -23,6 +25,35 @@ def third_party(manager: PluginManager) -> dict[str, str]:
         for offer in manager.offers("detector")
         if not offer.plugin.name.startswith(_HOUSE)
     }
+
+
+def scoring_pixels(
+    manager: PluginManager, detectors: Iterable[str], say: Callable[[str], None] = to_stderr
+) -> tuple[str, ...]:
+    """Which detectors score every pixel of logits (N, C, H, W); other plug-ins' that do not are told.
+
+    Raises:
+        LookupError: No plug-in offers a detector.
+    """
+    owners, found = third_party(manager), []
+    logits = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(0))
+    for name in detectors:
+        spec = manager.get("detector", name)
+        try:
+            shape = tuple(spec.load()().score(logits).shape)
+        except Exception as error:
+            if name not in owners:
+                raise
+            say(f"the detector {name!r} ({owners[name]}) scores no pixels and is left out of maps: {error}")
+            continue
+        if shape == (1, 2, 3):
+            found.append(name)
+        elif name in owners:
+            say(
+                f"the detector {name!r} ({owners[name]}) scores no pixels and is left out of maps: "
+                f"it gave {shape} for logits (1, 8, 2, 3)"
+            )
+    return tuple(found)
 
 
 def beside(
@@ -56,6 +87,8 @@ def beside(
             wanted = replace(asked, method=name)
             if (source, wanted) in seen or name in broken:
                 continue
+            if asked.ood_set == ANOMALOUS_PIXELS and name not in runner.beside_pixels:
+                continue
             seen.add((source, wanted))
             try:
                 yield runner.measure(source, wanted, f"offered by {owners[name]}" if name in owners else "")
@@ -73,10 +106,10 @@ def _sets(
     found: dict[tuple[str, Question], None] = {}
     for source, row in rows if detectors else ():
         asked = replace(question(row), method=detectors[0])
-        if row.ood_set in (None, ANOMALOUS_PIXELS) or row.metric in CLASSIFICATION_METRICS or row.obstacle:
+        if row.ood_set is None or row.metric in CLASSIFICATION_METRICS or row.obstacle:
             continue
         found[source.name, asked] = None
     yield from (which for which in found if not runner.obstacles(*which))
 
 
-__all__ = ["BESIDE", "beside", "measured_id", "third_party"]
+__all__ = ["BESIDE", "beside", "measured_id", "scoring_pixels", "third_party"]

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from energy_plugin_bench.assets import Assets, CorruptAssetError, digest, verify
-from energy_plugin_bench.passes import logits_file, needed
+from energy_plugin_bench.needs import wanted
 from energy_plugin_bench.recipe import Asset
 from energy_plugin_bench.rows import PublishedValue, Source
 from energy_plugin_bench.runner import Runner
@@ -53,34 +53,6 @@ class Outcome:
 
     fetched: tuple[str, ...]
     failed: dict[str, str]
-
-
-def wanted(runner: Runner, rows: Iterable[tuple[Source, PublishedValue]]) -> list[str]:
-    """Paths that must be fetched so that rows can run.
-
-    Rows that would still lack something (a set that must be asked for, a detector) want nothing.
-    """
-    found: dict[str, None] = {}
-    for source, row in rows:
-        lacking = _lacking(runner, source, row)
-        if all(runner.assets.files[path].url for path in lacking):
-            found.update(dict.fromkeys(lacking))
-    return list(found)
-
-
-def _lacking(runner: Runner, source: Source, row: PublishedValue) -> list[str]:
-    """Files that alone keep a row from being run; nothing where something else does, too."""
-    recipe = runner.registry.recipes.get(source.name)
-    if recipe is None or row.obstacle or recipe.obstacles(row.network, row.id_set, row.ood_set):
-        return []
-    if row.ood_set and not any(spec.name == row.method for spec in runner.manager.detectors()):
-        return []
-    lacking: list[str] = []
-    for network, ood_set in recipe.parts(row.network, row.id_set, row.ood_set):
-        for name in recipe.needs(row.id_set, ood_set):
-            if logits_file(recipe, network, name) not in runner.assets.manifest["logits"]:
-                lacking += needed(recipe, network, name)
-    return [path for path in dict.fromkeys(lacking) if runner.assets.locate(path) is None]
 
 
 def fetch_all(assets: Assets, paths: Iterable[str], console: Console | None = None) -> Outcome:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -132,19 +135,29 @@ def _sources_of(modules: tuple[str, ...]) -> str:
     return _hash(_source(module) for module in modules)
 
 
+@cache
 def _source(module: str) -> bytes:
-    found = find_spec(module)
-    path = Path(found.origin) if found and found.origin else None
-    return path.read_bytes() if path and path.is_file() else module.encode()
+    """The source of a module; of one without a file something that no other run has."""
+    found = _spec(module)
+    named = found.origin if found else getattr(sys.modules.get(module), "__file__", None)
+    path = Path(named) if named else None
+    return path.read_bytes() if path and path.is_file() else f"{module} {uuid4()}".encode()
 
 
 @cache
 def _package(name: str) -> str:
     """Hash the sources of a package, or of a single module."""
-    found = find_spec(name)
+    found = _spec(name)
     folders = [Path(place) for place in found.submodule_search_locations or ()] if found else []
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
     return _hash(file.read_bytes() for file in files) if files else _hash([_source(name)])
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    try:
+        return find_spec(module)
+    except ValueError:  # `__main__`, or made by hand: it is there and nobody says whence
+        return None
 
 
 @cache

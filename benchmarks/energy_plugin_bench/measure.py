@@ -29,6 +29,8 @@ class Figure:
         drawn: OOD images a draw.
         n_ood: OOD images that there were to draw from.
         device: How far it moved at most on the other devices that were played, a fraction; None without.
+        bound: How far it lies at most from the exact one, a fraction; 0 where it is exact. Pixels may be so
+            many that they are counted in bins.
     """
 
     value: float
@@ -37,6 +39,7 @@ class Figure:
     drawn: int = 0
     n_ood: int = 0
     device: float | None = None
+    bound: float = 0.0
 
 
 def outlier_scores(manager: PluginManager, method: str, logits: Tensor) -> Tensor:
@@ -114,6 +117,7 @@ def mean_of(parts: Iterable[tuple[Figure, str]]) -> tuple[Figure, str]:
         drawn=figures[0].drawn,
         n_ood=min(figure.n_ood for figure in figures),
         device=max((f.device for f in figures if f.device is not None), default=None),
+        bound=max(figure.bound for figure in figures),
     )
     return whole, " and ".join(dict.fromkeys(origins))
 

@@ -21,7 +21,7 @@ from energy_plugin_bench.apply.processes import Process, joined
 from energy_plugin_bench.assets import DATA_ROOT, Assets
 from energy_plugin_bench.atomic import replacing
 from energy_plugin_bench.cache import PassCache
-from energy_plugin_bench.comparison import beside
+from energy_plugin_bench.comparison import beside, scoring_pixels
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.curves import curves
 from energy_plugin_bench.download import fetch_for
@@ -30,7 +30,7 @@ from energy_plugin_bench.passes import ALONE, quiet
 from energy_plugin_bench.passes import Progress as Told
 from energy_plugin_bench.registry import Registry
 from energy_plugin_bench.report import Report, environment
-from energy_plugin_bench.rows import PublishedValue, Source
+from energy_plugin_bench.rows import ANOMALOUS_PIXELS, PublishedValue, Source
 from energy_plugin_bench.runner import Runner
 from energy_plugin_bench.verdict import Verdict
 
@@ -127,10 +127,13 @@ def measured(
         fetch_for(_runner(options, registry, process), rows)
     with _bar(len(rows)) as progress:
         runner = _runner(options, registry, process, progress.network)
+        names = detectors(runner.manager)
+        if any(row.ood_set == ANOMALOUS_PIXELS for _, row in rows):
+            runner.beside_pixels = scoring_pixels(runner.manager, names)
         if process.world > 1:
             runner.share(rows, registries.matcher(options.expression))
         verdicts = list(_verdicts(runner, rows, options, progress))
-        verdicts += beside(runner, rows, detectors(runner.manager), known=verdicts)
+        verdicts += beside(runner, rows, names, known=verdicts)
         found = reported(runner, tuple(verdicts), process.world, with_curves=with_curves)
     return replace(found, seconds=time.monotonic() - started)
 

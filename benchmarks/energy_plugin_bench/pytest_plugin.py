@@ -6,10 +6,12 @@ Loaded in every run of this repository, so it imports nothing heavy and does not
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--energy-allow-empty", action="store_true", help="pass even if no published value was verified"
     )
+    group.addoption(
+        "--energy-download",
+        action="store_true",
+        help="fetch what the chosen values need into the cache ($ENERGY_PLUGIN_HOME)",
+    )
     add_options(group.addoption, "--energy-")
 
 
@@ -74,20 +81,43 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the chosen values need, if that is wished."""
+    if not session.config.getoption("--energy-download") or session.config.option.collectonly:
+        return
+    calls = (getattr(item, "callspec", None) for item in session.items)
+    rows = [call.params[FIXTURE] for call in calls if call is not None and FIXTURE in call.params]
+    if rows:
+        from energy_plugin_bench.download import fetch_for
+
+        capture: Any = session.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():  # it is seen while it runs
+            fetch_for(_runner(session.config), rows)
+
+
 def _markers(runner: Runner) -> dict[str, str]:
     """Markers of the tests, for `-m`, each with its meaning."""
-    said = {name: f"rows of {source.title}" for name, source in runner.registry.sources.items()}
-    return said | {
-        "needs_data": "published values that take files which the package does not carry",
-        "needs_download": "published values that take something which is not here; they are skipped",
-    }
+    from energy_plugin_bench.needs import MEANINGS
+
+    known = runner.registry
+    sets = {name for _, row in known.rows() for name in _sets(row)}
+    return (
+        {name: f"published values of the set {name}" for name in sorted(sets)}
+        | {name: f"published values of {source.title}" for name, source in known.sources.items()}
+        | MEANINGS
+    )
+
+
+def _sets(row: PublishedValue) -> set[str]:
+    """Names of its in-distribution and OOD sets, as `-m` takes them."""
+    return {re.sub(r"\W+", "_", name).strip("_") for name in (row.id_set, row.ood_set) if name is not None}
 
 
 def _marks(runner: Runner, source: Source, row: PublishedValue) -> list[pytest.MarkDecorator]:
-    """Markers of a row: its source, what it needs, whether it takes minutes."""
+    """Markers of a row: its source, its sets, what it needs, whether it takes minutes."""
     from energy_plugin_bench.needs import needs
 
-    names = [source.name, *needs(runner, source.name, row)]
+    names = [source.name, *sorted(_sets(row)), *needs(runner, source, row)]
     return [getattr(pytest.mark, name) for name in names]
 
 

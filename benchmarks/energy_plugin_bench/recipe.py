@@ -19,7 +19,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from energy_plugin.errors import near_misses
-from energy_plugin_bench.rows import WITHIN, Number, Strict, Text, check
+from energy_plugin_bench.rows import CLASSIFICATION_METRICS, WITHIN, Number, Strict, Text, check
 
 WHOLE = 64
 """Digits of a SHA-256."""
@@ -219,15 +219,26 @@ class Protocol(Strict):
 
 
 class Extra(Strict):
-    """Figures to measure that nobody published, for every network named."""
+    """Figures to measure that nobody published, for every network named.
+
+    Errors of classification need no OOD sets, methods and convention; all other metrics do.
+    """
 
     networks: tuple[Text, ...]
     id_set: Text
-    ood_sets: tuple[Text, ...]
-    methods: tuple[Text, ...]
+    ood_sets: tuple[Text, ...] = ()
+    methods: tuple[Text, ...] = ()
     metrics: tuple[Text, ...]
-    convention: Text
+    convention: str = ""
     note: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        detecting = set(self.metrics) - set(CLASSIFICATION_METRICS)
+        lacking = [name for name in ("ood_sets", "methods", "convention") if not getattr(self, name)]
+        if detecting and lacking:
+            raise ValueError(f"{', '.join(sorted(detecting))} needs {' and '.join(lacking)}")
+        return self
 
 
 class Explained(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -49,6 +50,9 @@ class Runner:
         computing: Device, batches, precision.
         cache: Where what networks give is kept; None keeps nothing.
         process: Which of the processes that share the images this is.
+
+    Attributes:
+        beside_pixels: Detectors that score every map of pixels, too, whoever asks for them.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Runner:
             self.assets, self.manager, from_images=from_images, progress=progress,
             computing=computing, cache=cache, process=process,
         )  # fmt: skip
+        self.beside_pixels: tuple[str, ...] = ()
         self._measured: dict[tuple[object, ...], Mapping[str, Figure]] = {}
         self._pixel_figures: dict[tuple[str, str, str], tuple[Mapping[str, Figure], str]] = {}
 
@@ -218,10 +223,10 @@ class Runner:
     def _of_pixels(self, recipe: Recipe, network: str, id_set: str) -> tuple[Question, ...]:
         """Everything that is asked of one pass and can be answered."""
         wanted = (network, id_set, ANOMALOUS_PIXELS)
-        asked = (
-            q for q in questions(self.registry, recipe.source) if (q.network, q.id_set, q.ood_set) == wanted
-        )
-        return tuple(q for q in asked if not self.obstacles(recipe.source, q))
+        asked = questions(self.registry, recipe.source)
+        of_these = [q for q in asked if (q.network, q.id_set, q.ood_set) == wanted]
+        more = [replace(q, method=name) for name in self.beside_pixels for q in of_these]
+        return tuple(q for q in dict.fromkeys(of_these + more) if not self.obstacles(recipe.source, q))
 
     def _pixel_pass(
         self, recipe: Recipe, network: str, id_set: str, asked: tuple[Question, ...]
@@ -307,13 +312,17 @@ def question(row: PublishedValue) -> Question:
 
 def measured_id(asked: Question) -> str:
     """Id of a figure that nobody published."""
-    of = asked.id_set if asked.ood_set == ANOMALOUS_PIXELS else asked.ood_set
-    return f"measured_{asked.network}_{of}_{asked.method}_{asked.metric}"
+    of = asked.id_set if asked.ood_set in (None, ANOMALOUS_PIXELS) else asked.ood_set
+    how = asked.metric if asked.ood_set is None else f"{asked.method}_{asked.metric}"
+    return f"measured_{asked.network}_{of}_{how}"
 
 
 def _questions(extra: Extra) -> Iterator[Question]:
     for network in extra.networks:
-        for ood_set in extra.ood_sets:
-            for method in extra.methods:
-                for metric in extra.metrics:
+        for metric in extra.metrics:
+            if metric in CLASSIFICATION_METRICS:
+                yield Question(network, extra.id_set, None, "argmax", metric, None)
+        for ood_set, method in itertools.product(extra.ood_sets, extra.methods):
+            for metric in extra.metrics:
+                if metric not in CLASSIFICATION_METRICS:
                     yield Question(network, extra.id_set, ood_set, method, metric, extra.convention)

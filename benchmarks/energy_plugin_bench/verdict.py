@@ -134,8 +134,9 @@ class Verdict:
 def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set) -> Tolerance:
     """How far a measured figure may lie from the published one.
 
-    Without draws: half the last printed digit, and the protocol's allowance. With them: half the last
-    printed digit, and `protocol.errors` standard errors of the difference between the two means:
+    Without draws: half the last printed digit, the protocol's allowance, and the bound of a figure that is
+    not exact. With them: half the last printed digit, and `protocol.errors` standard errors of the difference
+    between the two means:
     with s the spread of one draw, s^2 (1 / draws of the source + 1 / our draws) for the draws, where images
     were drawn. Where the images themselves are another sample, each of the two sets of N adds s^2 n / (N -
     n), n images a draw: that is the variance of a set's own mean, seen from the spread of draws out of it. s
@@ -154,8 +155,10 @@ def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set)
     half_digit = 0.5 * 10.0**-row.decimals
     spread = _spread(row, figure, half_digit)
     if spread is None:
-        width = half_digit + row.scale * protocol.allowance + _LAST_BIT
-        return Tolerance(target=target, width=width, reason=protocol.reason)
+        bound = row.scale * figure.bound
+        width = half_digit + row.scale * protocol.allowance + bound + _LAST_BIT
+        binned = f"; pixels were counted in bins, which moves it by {bound:.1g} at most" if bound else ""
+        return Tolerance(target=target, width=width, reason=f"{protocol.reason}{binned}")
     variance = 1 / (row.draws * logs) + (1 / figure.draws if figure.draws else 0.0)
     reason = protocol.reason
     if ood.fresh:

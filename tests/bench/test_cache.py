@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from energy_plugin_bench import cache as cache_module
 from energy_plugin_bench.assets import cache_folder
 from energy_plugin_bench.cache import PassCache, key_of
 
@@ -117,6 +119,14 @@ def test_a_full_disk_is_told_once_and_costs_nothing_else(cache, said, monkeypatc
     assert "No space left on device" in said[0]
     assert "ENERGY_PLUGIN_HOME" in said[0]
     assert [path for path in cache.folder.rglob("*") if path.is_file()] == []
+
+
+def test_the_last_gigabytes_of_a_disk_are_left_alone(cache, said, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=cache_module.RESERVE - 1))
+    cache.write(OF, KEY, scored(), MADE_OF)
+    assert cache.read(OF, KEY) is None
+    assert len(said) == 1
+    assert "less than 2 GB would be left free" in said[0]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path, said):

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
+from energy_plugin.metrics import evaluate
 from energy_plugin_bench import carry
 from energy_plugin_bench.assets import CARRIED, Assets, digest, read_manifest
 from energy_plugin_bench.passes import logits_file, made_of
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.runner import Runner, passes_of, question
+from energy_plugin_bench.verdict import Question
 
 MANIFEST = read_manifest(CARRIED)
 ROUNDING = {"atol": 2e-3, "rtol": 1e-4}
@@ -31,7 +34,7 @@ def test_hashes_and_sizes(part):
 
 def test_only_files_that_may_be_carried_are(registry):
     assert set(MANIFEST["files"]) == {path for path, asset in registry.files.items() if asset.carry}
-    held_back = {"icons50", "notmnist", "cifar10"}
+    held_back = {"icons50", "notmnist", "cifar10", "textures"}
     assert not [
         path for path in MANIFEST["files"] if "images" in path and any(name in path for name in held_back)
     ]
@@ -53,20 +56,59 @@ def test_logits_are_carried_for_every_pass_that_needs_them(carried_runner):
         assert entry["made_of"] == made_of(*which, carried_runner.assets)
 
 
+NEAR_MISSES = {
+    ("dice_issue_2", "densenet100_cifar10_dice"): (54.83, 87.47, 97.83, 48.06, 63.67),
+    ("song_energy_ood", "densenet100_cifar10_song"): (46.58, 90.84, 98.63, 56.32, 64.42),
+    ("akamaster_resnet", "resnet20_cifar10_akamaster"): (50.00, 89.76, 98.55, 53.77, 67.75),
+    ("akamaster_resnet", "resnet56_cifar10_akamaster"): (57.25, 85.43, 97.27, 46.77, 67.33),
+}
+"""CIFAR-10 test against ten classes of Textures, ID positive, as a trial without this code measured them:
+energy FPR95, AUROC, AUPR-in, AUPR-out, MSP FPR95. Its MSP AUROCs are not here: of ResNet-56 a third of the
+probabilities are 1 in float32, and by how these ties are broken the area is 85.57 to 86.23."""
+
+
+@pytest.mark.parametrize(("source", "network"), NEAR_MISSES)
+def test_near_misses_are_those_of_the_trial(carried_runner, source, network):
+    scores, found = {}, {}
+    for method in ("energy", "msp"):
+        asked = Question(network, "cifar10_test", "textures_part_1200", method, "", "energy_ood")
+        scores[method] = carried_runner.scores(source, asked)
+        found[method] = evaluate(*scores[method], "energy_ood")
+    energy, msp = found["energy"], found["msp"]
+    rates, areas = (energy.fpr95, msp.fpr95), (energy.auroc, energy.aupr_in, energy.aupr_out)
+    fpr, auroc, aupr_in, aupr_out, fpr_msp = NEAR_MISSES[source, network]
+    # Half a digit, and one image of 1,200 that another device's rounding may move over the threshold.
+    assert [100 * rate for rate in rates] == pytest.approx((fpr, fpr_msp), abs=0.005 + 100 / 1200)
+    assert [100 * area for area in areas] == pytest.approx((auroc, aupr_in, aupr_out), abs=0.01)
+    inside, outside = scores["msp"]
+    truth = torch.cat([torch.zeros(len(inside)), torch.ones(len(outside))])
+    assert msp.auroc == pytest.approx(roc_auc_score(truth, torch.cat(scores["msp"])), abs=1e-12)
+
+
+def test_what_nobody_published_is_shown_as_measured(carried_runner):
+    verdicts = {verdict.id: verdict for verdict in carried_runner.extras("dice_issue_2")}
+    assert len(verdicts) == 9
+    error = verdicts["measured_densenet100_cifar10_dice_cifar10_test_error_rate"]
+    assert error.measured == pytest.approx(5.46, abs=0.011)
+    energy = verdicts["measured_densenet100_cifar10_dice_textures_part_1200_energy_fpr95"]
+    assert (energy.status, energy.asked.convention) == ("measured", "wisc_odin_style")
+    assert "10 of the 47 classes" in energy.note
+
+
 def test_every_row_that_the_recipes_can_run_runs_on_what_is_carried(carried_runner):
     carried = {name.split("/")[1] for name in MANIFEST["logits"]}
     whole = [(source, row) for source, row in carried_runner.registry.rows() if source.name in carried]
-    assert len(whole) == 340
+    assert len(whole) == 361
     for source, row in whole:
         recipe = carried_runner.registry.recipes[source.name]
         if not recipe.obstacles(row.network, row.id_set, row.ood_set):
-            for name in recipe.needs(row.id_set, row.ood_set):
-                told = carried_runner.passes.obstacles(recipe, row.network, name)
+            for network, name in passes_of(recipe, question(row)):
+                told = carried_runner.passes.obstacles(recipe, network, name)
                 assert not told or any("Fetched by --download" in reason for reason in told), row.id
 
 
 def test_it_stays_below_20_mb():
-    assert sum(path.stat().st_size for path in CARRIED.rglob("*") if path.is_file()) < 19_000_000
+    assert sum(path.stat().st_size for path in CARRIED.rglob("*") if path.is_file()) < 20_000_000
 
 
 def compared(runner, every):
@@ -110,12 +152,20 @@ def live_runner(registry, data_root):
 
 
 @pytest.mark.long
-def test_every_runnable_row_is_reproduced_from_images(registry, live_runner):
+def test_every_runnable_row_from_images_is_what_it_is_from_carried_logits(
+    registry, live_runner, carried_runner
+):
     verdicts = [live_runner.verdict(source, row) for source, row in registry.rows()]
     run = [verdict for verdict in verdicts if verdict.status != "not run"]
-    assert {verdict.status for verdict in run} == {"reproduced"}
     assert {verdict.origin for verdict in run} == {"images"}
-    assert len(run) == 118
+    assert [v.id for v in run if v.status == "differs" and not v.explained] == []
+    # What the carried logits say of it the images say, too; and there are rows that only images can answer.
+    carried = {row.id: carried_runner.verdict(source, row).status for source, row in registry.rows()}
+    assert {v.id: v.status for v in run if carried[v.id] != "not run"} == {
+        name: status for name, status in carried.items() if status != "not run"
+    }
+    assert sum(status == "reproduced" for status in carried.values()) >= 112
+    assert len(run) >= sum(status != "not run" for status in carried.values()) + 24
 
 
 @pytest.mark.long

@@ -7,8 +7,6 @@ import hashlib
 import pytest
 
 UNUSED = {
-    "cifar/weights/densenet100_cifar10_dice.safetensors": "its published figures need sets that are missing",
-    "cifar/images/textures_part_1200.npz": "10 of the 47 classes of Textures: no published figure is of them",
     "mnist/images/mnist_train.npz": "for training, which no row is about",
     "mnist/images/omniglot_other3_105.npz": "alphabets that the source left out: for training",
     "mnist/weights/baseline_epoch_9.pt": "the same tensors as the .safetensors",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -65,6 +67,34 @@ def test_arrays_count_by_images_and_truth(tmp_path):
     assert found[0][1] != found[1][1] != found[2][1]
     labelled = [of_images(ImageSet(images, np.array([0, label])), range(2)) for label in (0, 1)]
     assert labelled[0] != labelled[1]
+
+
+SCRIPT = """
+from energy_plugin.records import BackboneSpec
+from energy_plugin_bench.fingerprint import code_version
+record = BackboneSpec(name="mine", target="{target}:Network")
+import sys, types
+sys.modules["by_hand"] = types.ModuleType("by_hand")
+assert code_version(record) == code_version(record)
+print(code_version(record)["sources"])
+"""
+
+
+def version_in(file, target, more=""):
+    """What a script's code is known by, in a process of its own."""
+    file.write_text(SCRIPT.format(target=target) + more)
+    return subprocess.run([sys.executable, file], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_network_of_the_script_that_runs_counts_by_the_script(tmp_path):
+    script = tmp_path / "mine.py"
+    first = version_in(script, "__main__")
+    assert version_in(script, "__main__") == first
+    assert version_in(script, "__main__", "# edited") != first
+
+
+def test_code_that_nobody_can_read_is_never_taken_for_the_same(tmp_path):
+    assert version_in(tmp_path / "a.py", "by_hand") != version_in(tmp_path / "a.py", "by_hand")
 
 
 def test_nothing_can_be_said_of_members_of_an_archive(pictures):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pixel_fakes
 import pytest
@@ -14,9 +15,11 @@ from pixel_fakes import scores, verdicts
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from energy_plugin import labels
+from energy_plugin import hookimpl, labels
 from energy_plugin.metrics import aupr, auroc
+from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.cache import PassCache
+from energy_plugin_bench.comparison import beside, scoring_pixels, third_party
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.detectors import VoidProbability
 
@@ -194,6 +197,76 @@ def test_several_processes_give_the_figures_and_maps_of_one(runner, cache, tmp_p
     assert done.stdout.splitlines() == expected
     assert contents(cache.folder) == contents(tmp_path / "shared")
     assert len(contents(cache.folder)) == 3
+
+
+class FirstLogit:
+    """A third party's score of pixels."""
+
+    def score(self, logits):
+        return -logits[:, 0]
+
+
+class Pooled:
+    """A third party's score of whole images."""
+
+    def score(self, logits):
+        return logits.flatten(1).sum(1)
+
+
+class Hungry:
+    """A third party's score that wants what there is not."""
+
+    def score(self, logits):
+        raise KeyError("features")
+
+
+class Stranger:
+    @hookimpl
+    def ood_detectors(self):
+        names = {"first_logit": "FirstLogit", "pooled": "Pooled", "hungry": "Hungry"}
+        return [DetectorSpec(name=n, target=f"strange_pixels:{t}") for n, t in names.items()]
+
+
+def test_other_plug_ins_detectors_score_the_maps_of_the_same_pass(runner, cache, seen, monkeypatch):
+    module = ModuleType("strange_pixels")
+    module.FirstLogit, module.Pooled, module.Hungry = FirstLogit, Pooled, Hungry
+    monkeypatch.setitem(sys.modules, "strange_pixels", module)
+    measuring, told = runner(cache=cache), []
+    measuring.manager.add(Stranger(), "stranger")
+    names = ("max_logit", *third_party(measuring.manager))
+    measuring.beside_pixels = scoring_pixels(measuring.manager, names, told.append)
+    assert set(measuring.beside_pixels) >= {"max_logit", "first_logit"}
+    assert not set(measuring.beside_pixels) & {"pooled", "hungry"}
+    assert sum("'pooled'" in line and "(1,)" in line for line in told) == 1
+    assert sum("'hungry'" in line and "features" in line for line in told) == 1
+    known = list(verdicts(measuring).values())
+    rows = list(measuring.registry.rows())
+    found = {v.id: v for v in beside(measuring, rows, names, known=known, say=told.append)}
+    assert len(seen) == 3
+    inside, outside = scores(lambda logits: -logits[0])
+    ours = found["measured_tiny_small_first_logit_aupr_out"]
+    assert ours.measured == pytest.approx(100 * aupr(inside, outside), abs=1e-4)
+    assert "stranger" in ours.note
+    assert "measured_tiny_small_max_logit_fpr95" in found
+
+
+def test_a_detector_that_fails_on_the_maps_is_named(runner, monkeypatch):
+    monkeypatch.setattr(VoidProbability, "score", Hungry.score)
+    with pytest.raises(ValueError, match="the detector 'void_probability' failed: 'features'"):
+        verdicts(runner())
+
+
+def test_more_pixels_than_are_kept_are_counted_and_the_tolerance_says_how_well(runner, monkeypatch):
+    exact = verdicts(runner())
+    monkeypatch.setattr("energy_plugin_bench.segmentation.measure.EXACT_UP_TO", 100)
+    binned = verdicts(runner())
+    for name in ("tiny_ap", "tiny_fpr", "tiny_wrong"):
+        bound = binned[name].tolerance.width - exact[name].tolerance.width
+        assert 0 < bound < 0.1
+        assert abs(binned[name].measured - exact[name].measured) <= bound
+        assert "counted in bins" in binned[name].tolerance.reason
+        assert "counted in bins" not in exact[name].tolerance.reason
+    assert binned["tiny_ap"].status == "reproduced"
 
 
 def test_mixed_precision_moves_figures_a_little_and_scores_stay_float32(runner, monkeypatch):

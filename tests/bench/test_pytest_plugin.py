@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,21 +70,55 @@ def test_the_ids_of_the_tests_are_those_of_the_rows(registry):
 
 
 def test_rows_are_chosen_by_markers():
-    code, text = run(
-        "--collect-only", "-q", "-m", "(akamaster_resnet or dice_issue_2) and not needs_download"
-    )
+    code, text = run("--collect-only", "-q", "-m", "(akamaster_resnet or dice_issue_2) and not needs_data")
     assert code == 0, text
     found = {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line}
     assert found == {"resnet20_cifar10_akamaster_error_rate", "resnet56_cifar10_akamaster_error_rate"}
 
 
+def test_rows_are_chosen_by_data_set_whatever_characters_its_name_has(registry):
+    code, text = run("--collect-only", "-q", "-m", "(notmnist and not needs_data) or FS_LostAndFound")
+    assert code == 0, text
+    found = {line.partition("[")[2].rstrip("]") for line in text.splitlines() if "[" in line}
+    rows = list(registry.rows())
+    pixels = {row.id for _, row in rows if "FS-LostAndFound" in (row.id_set, row.ood_set)}
+    images = {row.id for s, row in rows if s.name == "outlier_exposure_mnist" and row.ood_set == "notmnist"}
+    assert min(len(pixels), len(images)) > 5
+    assert found == pixels | images
+
+
 def test_what_a_row_needs(registry, carried_runner):
     from energy_plugin_bench.needs import needs
 
+    came = Counter()
     for source, row in registry.rows():
-        found = list(needs(carried_runner, source.name, row))
-        runs = not carried_runner.obstacles(source.name, question(row))
-        assert found == ([] if runs else ["needs_data", "needs_download"]), row.id
+        found = tuple(needs(carried_runner, source, row))
+        came[found] += 1
+        told = carried_runner.obstacles(source.name, question(row))
+        if row.obstacle or told:
+            fetched = not row.obstacle and all("Fetched by --download." in reason for reason in told)
+            assert found == ("needs_data", "needs_download" if fetched else "not_runnable"), row.id
+        else:
+            assert found == (), row.id
+    assert len(came) == 3
+    assert min(came.values()) > 100
+
+
+SERVED = """
+import energy_plugin_bench.download as download
+def fetched(runner, rows):
+    print("FETCH", sorted(row.id for _, row in rows))
+download.fetch_for = fetched
+"""
+
+
+def test_what_the_chosen_values_need_is_fetched_if_that_is_wished():
+    chosen = ["--energy-source=dice_issue_2", "-k", "dice_issue2_cifar100_svhn", "--energy-allow-empty"]
+    wished = run(*chosen, "--energy-download", code=SERVED)[1]
+    names = ", ".join(repr(f"dice_issue2_cifar100_svhn_energy_{m}") for m in ("aupr-in", "auroc", "fpr95"))
+    assert f"FETCH [{names}]" in wished
+    assert "FETCH" not in run(*chosen, code=SERVED)[1]
+    assert "FETCH" not in run(*chosen, "--energy-download", "--collect-only", code=SERVED)[1]
 
 
 def test_slow_networks_are_long_where_they_are_computed(registry, data_root, find):
@@ -93,8 +128,8 @@ def test_slow_networks_are_long_where_they_are_computed(registry, data_root, fin
 
     source, row = find(registry, "resnet20_cifar10_akamaster_error_rate")
     live = Runner(registry, Assets(registry.files, data_root), from_images=True)
-    assert list(needs(live, source.name, row)) == ["long"]
-    assert list(needs(Runner(registry, Assets(registry.files, data_root)), source.name, row)) == []
+    assert list(needs(live, source, row)) == ["long"]
+    assert list(needs(Runner(registry, Assets(registry.files, data_root)), source, row)) == []
 
 
 def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypatch):
@@ -111,7 +146,7 @@ def test_the_report_is_written_as_a_page_and_logits_are_kept(tmp_path, monkeypat
     assert "oe_mnist_baseline_fashion_mnist_fpr95" in page.read_text()
     assert "<dt>batch_size</dt><dd>500</dd>" in page.read_text()
     assert "<svg" in page.read_text()
-    assert len(list((tmp_path / "home" / "logits").iterdir())) == 2
+    assert len(list((tmp_path / "home" / "passes").iterdir())) == 2
 
 
 def test_wrong_settings_are_told_before_anything_runs(tmp_path):

@@ -14,7 +14,7 @@ from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import as_outlier_scores
 from energy_plugin.outputs import logits_of
 from energy_plugin.segmentation import Evaluation, OverClasses
-from energy_plugin.segmentation.scoring import logits_for, scorers
+from energy_plugin.segmentation.scoring import Scorer, logits_for, scorers
 from energy_plugin_bench.cache import Tensors
 from energy_plugin_bench.computing import Computing
 from energy_plugin_bench.measure import Figure
@@ -23,7 +23,7 @@ from energy_plugin_bench.recipe import Network, Recipe
 from energy_plugin_bench.verdict import Question
 
 EXACT_UP_TO = 1 << 28
-"""Pixels in memory, 4 bytes each and method: figures with four digits need the scores themselves."""
+"""Pixels in memory, 4 bytes each and method; of more, figures come with a bound that the tolerance adds."""
 CODE = (__name__, "energy_plugin")
 """Modules that make maps of logits, beside those of the detectors."""
 
@@ -65,7 +65,7 @@ def pixel_figures(
         kept = kept and was_kept
     outcomes = evaluation.outcomes() if passes.process.first else {}
     figures = {
-        f"{outcome.detector} {convention} {metric}": Figure(getattr(found, metric))
+        f"{outcome.detector} {convention} {metric}": Figure(getattr(found, metric), bound=found.bound)
         for outcome in outcomes.values()
         for convention, found in outcome.figures.items()
         for metric in ("auroc", "aupr", "aupr_in", "aupr_out", "fpr95")
@@ -116,10 +116,17 @@ class _PixelPass:
         with torch.inference_mode():
             logits = logits_for(self._model, image.unsqueeze(0), None)
             size = int(mask.shape[-2]), int(mask.shape[-1])
-            maps = {f"map.{s.name}": s.from_logits(logits, size).cpu().contiguous() for s in self._scorers}
+            maps = {f"map.{s.name}": self._scored(s, logits, size) for s in self._scorers}
         sides = mask.reshape(1, *size)
         sides = torch.where(sides == labels.VOID, sides, -(sides < 0).long())
         return {"sides": sides.to(torch.int8), **maps}
+
+    def _scored(self, scorer: Scorer, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """The map (1 x H x W) of a detector, which may be a stranger's and raise anything."""
+        try:
+            return scorer.from_logits(logits, size).cpu().contiguous()
+        except Exception as error:
+            raise ValueError(f"the detector {scorer.name!r} failed: {error}") from error
 
 
 def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) -> Any:
