@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import zipfile
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from energy_plugin.records import BackboneSpec
+from energy_plugin_bench import fingerprint
 from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.fingerprint import of_images
+from energy_plugin_bench.fingerprint import code_version, of_images
 from energy_plugin_bench.imagesets import ImageSet
 from energy_plugin_bench.segmentation.pairs import Arrays, archive, folders
 
@@ -69,32 +71,30 @@ def test_arrays_count_by_images_and_truth(tmp_path):
     assert labelled[0] != labelled[1]
 
 
-SCRIPT = """
-from energy_plugin.records import BackboneSpec
-from energy_plugin_bench.fingerprint import code_version
-record = BackboneSpec(name="mine", target="{target}:Network")
-import sys, types
-sys.modules["by_hand"] = types.ModuleType("by_hand")
-assert code_version(record) == code_version(record)
-print(code_version(record)["sources"])
-"""
+def version_of(monkeypatch, name, file=None):
+    """What the code of a module is known by that was not imported in the usual way."""
+    module = ModuleType(name)
+    if file is not None:
+        module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, name, module)
+    for known in (fingerprint._sources_of, fingerprint._source, fingerprint._package):
+        known.cache_clear()  # as in a new process
+    record = BackboneSpec(name="mine", target=f"{name}:Network")
+    assert code_version(record) == code_version(record)
+    return code_version(record)["sources"]
 
 
-def version_in(file, target, more=""):
-    """What a script's code is known by, in a process of its own."""
-    file.write_text(SCRIPT.format(target=target) + more)
-    return subprocess.run([sys.executable, file], capture_output=True, text=True, check=True).stdout
-
-
-def test_a_network_of_the_script_that_runs_counts_by_the_script(tmp_path):
+def test_a_network_of_the_script_that_runs_counts_by_the_script(tmp_path, monkeypatch):
     script = tmp_path / "mine.py"
-    first = version_in(script, "__main__")
-    assert version_in(script, "__main__") == first
-    assert version_in(script, "__main__", "# edited") != first
+    script.write_text("class Network: ...")
+    first = version_of(monkeypatch, "__main__", script)
+    assert version_of(monkeypatch, "__main__", script) == first
+    script.write_text("class Network: ...  # edited")
+    assert version_of(monkeypatch, "__main__", script) != first
 
 
-def test_code_that_nobody_can_read_is_never_taken_for_the_same(tmp_path):
-    assert version_in(tmp_path / "a.py", "by_hand") != version_in(tmp_path / "a.py", "by_hand")
+def test_code_that_nobody_can_read_is_never_taken_for_the_same(monkeypatch):
+    assert version_of(monkeypatch, "by_hand") != version_of(monkeypatch, "by_hand")
 
 
 def test_nothing_can_be_said_of_members_of_an_archive(pictures):

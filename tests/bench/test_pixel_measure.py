@@ -183,7 +183,7 @@ def contents(folder):
     return found
 
 
-@pytest.mark.parametrize("processes", [2, 4])  # more of them than images, too
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.long)])  # four for three images
 def test_several_processes_give_the_figures_and_maps_of_one(runner, cache, tmp_path, processes):
     alone = verdicts(runner(cache=cache))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
