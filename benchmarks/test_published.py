@@ -6,7 +6,7 @@ for a reason that the recipe states.
 
 import pytest
 
-from energy_plugin_bench.verdict import Verdict
+from energy_plugin_bench.verdicts.verdict import Verdict
 
 
 def test_published(published_verdict: Verdict) -> None:

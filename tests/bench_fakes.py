@@ -12,7 +12,7 @@ from torch import nn
 
 from energy_plugin import hookimpl
 from energy_plugin.records import BackboneSpec, DatasetSpec, DetectorSpec, PublishedSpec
-from energy_plugin_bench.imagesets import ImageSet
+from energy_plugin_bench.inputs.imagesets import ImageSet
 
 
 class Brightness(nn.Module):

@@ -21,9 +21,9 @@ from energy_plugin.metrics import aupr, fpr_at_tpr
 from energy_plugin.plugin import ood_detectors as own_detectors
 from energy_plugin.records import BackboneSpec, PublishedSpec
 from energy_plugin_bench import ood_datasets, ood_detectors
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.inputs.assets import Assets
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.verdicts.runner import Runner
 
 SIZE = (16, 24)
 FOLDER: Path
@@ -199,7 +199,7 @@ def verdicts(runner):
 def main():
     """Measure as one of several processes; the first one prints the figures."""
     from energy_plugin_bench.apply.processes import joined
-    from energy_plugin_bench.cache import PassCache
+    from energy_plugin_bench.passes.cache import PassCache
 
     root = Path(sys.argv[1])
     with joined("cpu") as process:

@@ -7,12 +7,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import CACHE, DATA_ROOT, Assets
-from energy_plugin_bench.registry import Registry
-from energy_plugin_bench.report import Report, to_markdown
-from energy_plugin_bench.runner import Runner
-from energy_plugin_bench.verdict import ALSO, Verdict
+from energy_plugin_bench.inputs.assets import CACHE, DATA_ROOT, Assets
+from energy_plugin_bench.report.report import Report, to_markdown
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.values.registry import Registry
+from energy_plugin_bench.verdicts.runner import Runner
+from energy_plugin_bench.verdicts.verdict import ALSO, Verdict
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

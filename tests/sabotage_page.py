@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sabotages import FEW_POSITIVES, Line, Moved, lines, moves
 
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import DATA_ROOT
+from energy_plugin_bench.inputs.assets import DATA_ROOT
+from energy_plugin_bench.values import registry as registries
 
 PAGE = Path(__file__).parents[1] / "docs" / "sabotage.md"
 

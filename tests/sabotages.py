@@ -18,11 +18,11 @@ from energy_plugin import hookimpl
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import CONVENTIONS, FPR_RULES, Convention, evaluate
 from energy_plugin.records import DetectorSpec
-from energy_plugin_bench import measure
-from energy_plugin_bench.assets import Assets, digest
-from energy_plugin_bench.registry import Registry
-from energy_plugin_bench.runner import Runner
-from energy_plugin_bench.verdict import Verdict
+from energy_plugin_bench.inputs.assets import Assets, digest
+from energy_plugin_bench.values.registry import Registry
+from energy_plugin_bench.verdicts import measure
+from energy_plugin_bench.verdicts.runner import Runner
+from energy_plugin_bench.verdicts.verdict import Verdict
 
 WEIGHTS = "mnist/weights/baseline_epoch_9.safetensors"
 OE, SONG = "outlier_exposure_mnist", "song_energy_ood"
@@ -94,7 +94,9 @@ class _Flipped:
     def ood_detectors(self):
         return [
             DetectorSpec(name="energy", target="energy_plugin.detector:EnergyDetector", higher_is="id"),
-            DetectorSpec(name="msp", target="energy_plugin_bench.detectors:MaxSoftmax", higher_is="id"),
+            DetectorSpec(
+                name="msp", target="energy_plugin_bench.verdicts.detectors:MaxSoftmax", higher_is="id"
+            ),
         ]
 
 
@@ -139,7 +141,7 @@ def undivided(registry: Registry) -> dict[str, Verdict]:
     def as_it_is(images):
         return torch.from_numpy(np.ascontiguousarray(images)).float().unsqueeze(1)
 
-    with mock.patch("energy_plugin_bench.reading.as_batch", as_it_is):
+    with mock.patch("energy_plugin_bench.inputs.reading.as_batch", as_it_is):
         return judge(on(registry), MSP + ERROR)
 
 

@@ -53,10 +53,10 @@ def mnist(others: str = "fashion_mnist", every: int = 10, network: str = "baseli
     """
     pytest.importorskip("pydantic", reason="the extra [bench] is not installed")
     from energy_plugin import default_manager
-    from energy_plugin_bench import registry
-    from energy_plugin_bench.assets import Assets, MissingAssetError
-    from energy_plugin_bench.passes import Passes
-    from energy_plugin_bench.transforms import apply, as_batch
+    from energy_plugin_bench.inputs.assets import Assets, MissingAssetError
+    from energy_plugin_bench.inputs.transforms import apply, as_batch
+    from energy_plugin_bench.passes.passes import Passes
+    from energy_plugin_bench.values import registry
 
     known = registry.load(default_manager())
     passes = Passes(Assets(known.files), default_manager())

@@ -20,23 +20,23 @@ def ood_detectors() -> tuple[DetectorSpec, ...]:
     return (
         DetectorSpec(
             name="msp",
-            target="energy_plugin_bench.detectors:MaxSoftmax",
+            target="energy_plugin_bench.verdicts.detectors:MaxSoftmax",
             higher_is="ood",
             summary="Negative maximum softmax probability (ICLR 2017).",
         ),
         DetectorSpec(
             name="max_logit",
-            target="energy_plugin_bench.detectors:MaxLogit",
+            target="energy_plugin_bench.verdicts.detectors:MaxLogit",
             summary="Negative maximum logit (ICML 2022).",
         ),
         DetectorSpec(
             name="max_entropy",
-            target="energy_plugin_bench.detectors:MaxEntropy",
+            target="energy_plugin_bench.verdicts.detectors:MaxEntropy",
             summary="Entropy of the softmax, in [0, 1].",
         ),
         DetectorSpec(
             name="void_probability",
-            target="energy_plugin_bench.detectors:VoidProbability",
+            target="energy_plugin_bench.verdicts.detectors:VoidProbability",
             summary="Softmax probability of the last output, of networks trained with a void class.",
         ),
     )
@@ -95,11 +95,13 @@ def ood_published() -> tuple[PublishedSpec, ...]:
     return (
         PublishedSpec(
             name="published",
-            target="energy_plugin_bench.folders:PUBLISHED",
+            target="energy_plugin_bench.values.folders:PUBLISHED",
             summary="Published energy figures.",
         ),
         PublishedSpec(
-            name="recipes", target="energy_plugin_bench.folders:RECIPES", summary="How they are measured."
+            name="recipes",
+            target="energy_plugin_bench.values.folders:RECIPES",
+            summary="How they are measured.",
         ),
     )
 
@@ -132,7 +134,7 @@ def ood_commands() -> tuple[CommandSpec, ...]:
         ),
         CommandSpec(
             name="retrain",
-            target="energy_plugin_bench.retrain_command:configure",
+            target="energy_plugin_bench.retrain.command:configure",
             summary="Fine-tune as published and judge the published figures by the spread over seeds.",
             requires=("numpy", "PIL", "pydantic", "safetensors"),
             extra=_EXTRA,
@@ -160,7 +162,7 @@ def _network(name: str, target: str, summary: str) -> BackboneSpec:
 def _images(name: str, summary: str) -> DatasetSpec:
     return DatasetSpec(
         name=name,
-        target=f"energy_plugin_bench.imagesets:{name}",
+        target=f"energy_plugin_bench.inputs.imagesets:{name}",
         tasks=CLASSIFICATION,
         summary=summary,
         requires=("numpy", "pydantic"),
@@ -183,7 +185,7 @@ def _pairs(name: str, target: str, summary: str) -> DatasetSpec:
 def _local(name: str, target: str, summary: str) -> DatasetSpec:
     return DatasetSpec(
         name=name,
-        target=f"energy_plugin_bench.local:{target}",
+        target=f"energy_plugin_bench.inputs.local:{target}",
         tasks=CLASSIFICATION,
         summary=summary,
         requires=("numpy", "PIL"),

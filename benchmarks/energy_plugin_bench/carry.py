@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import CARRIED, Assets, digest, read_manifest
 from energy_plugin_bench.atomic import replacing
-from energy_plugin_bench.passes import logits_file, made_of, needed
-from energy_plugin_bench.recipe import Recipe
-from energy_plugin_bench.rows import ANOMALOUS_PIXELS
-from energy_plugin_bench.runner import Runner, questions
+from energy_plugin_bench.inputs.assets import CARRIED, Assets, digest, read_manifest
+from energy_plugin_bench.passes.passes import logits_file, made_of, needed
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.values.recipe import Recipe
+from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS
+from energy_plugin_bench.verdicts.runner import Runner, questions
 
 COMMAND = "python -m energy_plugin_bench.carry --data-root DATA"
 

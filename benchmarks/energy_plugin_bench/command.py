@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from energy_plugin_bench.apply.processes import Process
-from energy_plugin_bench.comparison import third_party
-from energy_plugin_bench.formats import format_of, rendered
 from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
-from energy_plugin_bench.report import Report, to_markdown, to_terminal
+from energy_plugin_bench.report.formats import format_of, rendered
+from energy_plugin_bench.report.report import Report, to_markdown, to_terminal
+from energy_plugin_bench.verdicts.comparison import third_party
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

@@ -16,23 +16,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from energy_plugin.manager import PluginManager
-from energy_plugin_bench import registry as registries
 from energy_plugin_bench.apply.processes import Process, joined
-from energy_plugin_bench.assets import DATA_ROOT, Assets
 from energy_plugin_bench.atomic import replacing
-from energy_plugin_bench.cache import PassCache
-from energy_plugin_bench.comparison import beside, scoring_pixels
-from energy_plugin_bench.computing import Computing
-from energy_plugin_bench.curves import curves
-from energy_plugin_bench.download import fetch_for
+from energy_plugin_bench.inputs.assets import DATA_ROOT, Assets
 from energy_plugin_bench.options import add_options, said
-from energy_plugin_bench.passes import ALONE, quiet
-from energy_plugin_bench.passes import Progress as Told
-from energy_plugin_bench.registry import Registry
-from energy_plugin_bench.report import Report, environment
-from energy_plugin_bench.rows import ANOMALOUS_PIXELS, PublishedValue, Source
-from energy_plugin_bench.runner import Runner
-from energy_plugin_bench.verdict import Verdict
+from energy_plugin_bench.passes.cache import PassCache
+from energy_plugin_bench.passes.computing import Computing
+from energy_plugin_bench.passes.passes import ALONE, quiet
+from energy_plugin_bench.passes.passes import Progress as Told
+from energy_plugin_bench.report.curves import curves
+from energy_plugin_bench.report.report import Report, environment
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.values.registry import Registry
+from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS, PublishedValue, Source
+from energy_plugin_bench.verdicts.comparison import beside, scoring_pixels
+from energy_plugin_bench.verdicts.needs import fetch_for
+from energy_plugin_bench.verdicts.runner import Runner
+from energy_plugin_bench.verdicts.verdict import Verdict
 
 ALL_REPRODUCED, SOME_DIFFER, USAGE, NOTHING_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = (

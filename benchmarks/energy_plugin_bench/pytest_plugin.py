@@ -18,9 +18,9 @@ import pytest
 from energy_plugin_bench.options import add_options, said
 
 if TYPE_CHECKING:
-    from energy_plugin_bench.rows import PublishedValue, Source
-    from energy_plugin_bench.runner import Runner
-    from energy_plugin_bench.verdict import Verdict
+    from energy_plugin_bench.values.rows import PublishedValue, Source
+    from energy_plugin_bench.verdicts.runner import Runner
+    from energy_plugin_bench.verdicts.verdict import Verdict
 
 FIXTURE = "published_value"
 _RUNNER = pytest.StashKey["Runner"]()
@@ -88,7 +88,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     calls = (getattr(item, "callspec", None) for item in session.items)
     rows = [call.params[FIXTURE] for call in calls if call is not None and FIXTURE in call.params]
     if rows:
-        from energy_plugin_bench.download import fetch_for
+        from energy_plugin_bench.verdicts.needs import fetch_for
 
         capture: Any = session.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():  # it is seen while it runs
@@ -97,7 +97,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _markers(runner: Runner) -> dict[str, str]:
     """Markers of the tests, for `-m`, each with its meaning."""
-    from energy_plugin_bench.needs import MEANINGS
+    from energy_plugin_bench.verdicts.needs import MEANINGS
 
     known = runner.registry
     sets = {name for _, row in known.rows() for name in _sets(row)}
@@ -115,7 +115,7 @@ def _sets(row: PublishedValue) -> set[str]:
 
 def _marks(runner: Runner, source: Source, row: PublishedValue) -> list[pytest.MarkDecorator]:
     """Markers of a row: its source, its sets, what it needs, whether it takes minutes."""
-    from energy_plugin_bench.needs import needs
+    from energy_plugin_bench.verdicts.needs import needs
 
     names = [source.name, *sorted(_sets(row)), *needs(runner, source, row)]
     return [getattr(pytest.mark, name) for name in names]
@@ -124,11 +124,11 @@ def _marks(runner: Runner, source: Source, row: PublishedValue) -> list[pytest.M
 def _runner(config: pytest.Config) -> Runner:
     """What measures, shared by all tests: each network sees each image once."""
     if _RUNNER not in config.stash:
-        from energy_plugin_bench import registry
-        from energy_plugin_bench.assets import Assets
-        from energy_plugin_bench.cache import PassCache
-        from energy_plugin_bench.computing import Computing
-        from energy_plugin_bench.runner import Runner
+        from energy_plugin_bench.inputs.assets import Assets
+        from energy_plugin_bench.passes.cache import PassCache
+        from energy_plugin_bench.passes.computing import Computing
+        from energy_plugin_bench.values import registry
+        from energy_plugin_bench.verdicts.runner import Runner
 
         loaded = registry.load()
         config.stash[_RUNNER] = Runner(
@@ -194,8 +194,8 @@ def _told(counts: Mapping[str, int]) -> str:
 
 def _write(path: Path, kind: str, config: pytest.Config) -> None:
     from energy_plugin_bench.atomic import replacing
-    from energy_plugin_bench.formats import rendered
     from energy_plugin_bench.measuring import reported
+    from energy_plugin_bench.report.formats import rendered
 
     runner, verdicts = _runner(config), tuple(config.stash[_VERDICTS].values())
     with replacing(path) as part:

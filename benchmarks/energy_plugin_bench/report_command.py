@@ -10,10 +10,10 @@ from pathlib import Path
 
 from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply.processes import Process
-from energy_plugin_bench.comparison import BESIDE, third_party
-from energy_plugin_bench.formats import FORMATS, format_of, rendered
 from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
-from energy_plugin_bench.report import Report
+from energy_plugin_bench.report.formats import FORMATS, format_of, rendered
+from energy_plugin_bench.report.report import Report
+from energy_plugin_bench.verdicts.comparison import BESIDE, third_party
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

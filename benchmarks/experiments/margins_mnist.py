@@ -31,10 +31,10 @@ from energy_plugin.energy import energy
 from energy_plugin.loss import EnergyRegularizedLoss
 from energy_plugin.margins import MarginSuggestion
 from energy_plugin.metrics import auroc, fpr_at_tpr
-from energy_plugin_bench.imagesets import read_archive
+from energy_plugin_bench.inputs.imagesets import read_archive
+from energy_plugin_bench.inputs.transforms import as_batch, grey, ink, resize28
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 from energy_plugin_bench.training import Schedule, finetune, logits_of_images, mixed_batches
-from energy_plugin_bench.transforms import as_batch, grey, ink, resize28
 
 STEPS = 468  # one epoch of 128 digits
 BATCH_ID, BATCH_OOD = 128, 256

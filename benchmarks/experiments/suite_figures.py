@@ -26,10 +26,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from energy_plugin import default_manager, metrics, register
 from energy_plugin.detector import EnergyDetector
-from energy_plugin_bench import registry
-from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.passes import Passes
-from energy_plugin_bench.transforms import apply, as_batch
+from energy_plugin_bench.inputs.assets import Assets
+from energy_plugin_bench.inputs.transforms import apply, as_batch
+from energy_plugin_bench.passes.passes import Passes
+from energy_plugin_bench.values import registry
 
 Scores = tuple[Tensor, Tensor]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"

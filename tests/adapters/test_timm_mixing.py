@@ -98,7 +98,7 @@ def test_accuracy_is_that_of_the_id_rows(batch):
 
 
 def test_both_routes_of_a_task_give_the_same_gradient_on_real_images():
-    from energy_plugin_bench import assets, imagesets
+    from energy_plugin_bench.inputs import assets, imagesets
 
     try:
         known, outliers = imagesets.mnist_test(), imagesets.fashion_mnist_test()

@@ -9,9 +9,9 @@ import bench_fakes
 import pytest
 
 from energy_plugin.manager import PluginManager
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import CACHE, DATA_ROOT, Assets
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.inputs.assets import CACHE, DATA_ROOT, Assets
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.verdicts.runner import Runner
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,8 +3,7 @@
 import bench_fakes
 import pytest
 
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.assets import (
+from energy_plugin_bench.inputs.assets import (
     DATA_ROOT,
     Assets,
     CorruptAssetError,
@@ -12,7 +11,8 @@ from energy_plugin_bench.assets import (
     cache_folder,
     own,
 )
-from energy_plugin_bench.recipe import Asset
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.values.recipe import Asset
 
 
 @pytest.fixture(autouse=True)

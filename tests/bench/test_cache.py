@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from energy_plugin_bench import cache as cache_module
-from energy_plugin_bench.assets import cache_folder
-from energy_plugin_bench.cache import PassCache, key_of
+from energy_plugin_bench.inputs.assets import cache_folder
+from energy_plugin_bench.passes import cache as cache_module
+from energy_plugin_bench.passes.cache import PassCache, key_of
 
 MADE_OF = {"weights": "abc", "count": 3}
 KEY = key_of(MADE_OF)
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, said):
 WRITER = """
 import sys, torch
 from pathlib import Path
-from energy_plugin_bench.cache import PassCache
+from energy_plugin_bench.passes.cache import PassCache
 cache = PassCache(Path(sys.argv[1]))
 torch.manual_seed(0)
 logits = torch.randn(20_000, 10)

@@ -9,10 +9,10 @@ from sklearn.metrics import roc_auc_score
 
 from energy_plugin.metrics import evaluate
 from energy_plugin_bench import carry
-from energy_plugin_bench.assets import CARRIED, Assets, digest, read_manifest
-from energy_plugin_bench.passes import logits_file, made_of
-from energy_plugin_bench.runner import Runner, passes_of, question
-from energy_plugin_bench.verdict import Question
+from energy_plugin_bench.inputs.assets import CARRIED, Assets, digest, read_manifest
+from energy_plugin_bench.passes.passes import logits_file, made_of
+from energy_plugin_bench.verdicts.runner import Runner, passes_of, question
+from energy_plugin_bench.verdicts.verdict import Question
 
 MANIFEST = read_manifest(CARRIED)
 ROUNDING = {"atol": 2e-3, "rtol": 1e-4}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from energy_plugin_bench import carry
-from energy_plugin_bench.assets import digest
+from energy_plugin_bench.inputs.assets import digest
 
 
 def test_recompressed_archives_hold_the_same_arrays_and_one_hash(tmp_path):
@@ -29,7 +29,7 @@ def carried(world, monkeypatch, tmp_path):
     recipe = bench_fakes.RECIPE.replace('backbone = "brightness"', 'backbone = "brightness"\nslow = true')
     runner = world(recipe=recipe)
     monkeypatch.setattr(carry.registries, "load", lambda: runner.registry)
-    monkeypatch.setattr("energy_plugin_bench.runner.default_manager", lambda: runner.manager)
+    monkeypatch.setattr("energy_plugin_bench.verdicts.runner.default_manager", lambda: runner.manager)
 
     def run():
         return carry.main(["--data-root", str(tmp_path / "data"), "--to", str(tmp_path / "carried")])

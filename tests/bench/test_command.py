@@ -6,8 +6,8 @@ import pytest
 
 from energy_plugin.cli import main
 from energy_plugin_bench import command
-from energy_plugin_bench.assets import DATA_ROOT
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.inputs.assets import DATA_ROOT
+from energy_plugin_bench.verdicts.runner import Runner
 
 ENERGY = "song_mnist_energyft32_ and not error"
 
@@ -40,7 +40,7 @@ def test_json_is_one_document(capsys):
 
 
 def test_a_difference_exits_with_1(capsys, monkeypatch):
-    monkeypatch.setattr("energy_plugin_bench.runner.judged", lambda figure, allowed: "differs")
+    monkeypatch.setattr("energy_plugin_bench.verdicts.runner.judged", lambda figure, allowed: "differs")
     assert main(["reproduce", "-k", ENERGY]) == 1
     assert "4 differ" in capsys.readouterr().out
 

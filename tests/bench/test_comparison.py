@@ -9,7 +9,7 @@ import torch
 import energy_plugin_bench
 from energy_plugin import hookimpl
 from energy_plugin.records import DetectorSpec
-from energy_plugin_bench.comparison import BESIDE, beside, third_party
+from energy_plugin_bench.verdicts.comparison import BESIDE, beside, third_party
 
 
 class Bright:
@@ -102,7 +102,7 @@ def test_a_detector_that_fails_is_left_out_and_told_once(runner):
 
 
 def test_a_failure_of_the_house_is_no_stranger_s(runner, monkeypatch):
-    monkeypatch.setattr("energy_plugin_bench.detectors.MaxSoftmax.score", Hungry.score)
+    monkeypatch.setattr("energy_plugin_bench.verdicts.detectors.MaxSoftmax.score", Hungry.score)
     with pytest.raises(ValueError, match="needs features"):
         measured(runner, ("msp",))
 

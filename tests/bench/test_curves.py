@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from energy_plugin_bench.curves import BINS, Curve, curve, curves
-from energy_plugin_bench.verdict import Question
+from energy_plugin_bench.report.curves import BINS, Curve, curve, curves
+from energy_plugin_bench.verdicts.verdict import Question
 
 OOD_POSITIVE = Question("n", "id", "ood", "energy", "fpr95", "outlier_exposure")
 ID_POSITIVE = Question("n", "id", "ood", "energy", "fpr95", "energy_ood")

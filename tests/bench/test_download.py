@@ -13,10 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from rich.console import Console
 
-from energy_plugin_bench import download
-from energy_plugin_bench.assets import Assets, CorruptAssetError
-from energy_plugin_bench.download import DownloadError, fetch, fetch_all
-from energy_plugin_bench.recipe import Asset
+from energy_plugin_bench.inputs.assets import Assets, CorruptAssetError
+from energy_plugin_bench.inputs.download import DownloadError, fetch, fetch_all
+from energy_plugin_bench.values.recipe import Asset
+from energy_plugin_bench.verdicts import needs
+from energy_plugin_bench.verdicts.runner import Runner
 
 
 @pytest.fixture(autouse=True)
@@ -192,15 +193,15 @@ def test_threads_that_want_one_file_get_it_once(server, tmp_path):
 
 def test_only_what_makes_a_row_run_is_wanted(registry, tmp_path, monkeypatch):
     monkeypatch.delenv("ENERGY_PLUGIN_DATA", raising=False)
-    runner = download.Runner(registry, Assets(registry.files, cache=tmp_path))
-    oodeel = download.wanted(runner, registry.select(source="oodeel"))
+    runner = Runner(registry, Assets(registry.files, cache=tmp_path))
+    oodeel = needs.wanted(runner, registry.select(source="oodeel"))
     assert sorted(oodeel) == [
         "chenyaofo/cifar10_resnet20.pt", "cifar-10-binary.tar.gz", "svhn/test_32x32.mat",
     ]  # fmt: skip
     # ReAct needs the ImageNet images, which nobody may fetch: so its weights are not fetched either
-    assert download.wanted(runner, registry.select(source="react")) == []
-    assert download.wanted(runner, registry.select(source="scood")) == []
-    assert download.wanted(runner, registry.select(source="akamaster_resnet")) == []
+    assert needs.wanted(runner, registry.select(source="react")) == []
+    assert needs.wanted(runner, registry.select(source="scood")) == []
+    assert needs.wanted(runner, registry.select(source="akamaster_resnet")) == []
 
 
 def test_the_command_fetches_what_it_says_and_goes_on(server, tmp_path, monkeypatch, registry, capsys):
@@ -210,8 +211,8 @@ def test_the_command_fetches_what_it_says_and_goes_on(server, tmp_path, monkeypa
     for path in ("chenyaofo/cifar10_resnet20.pt", "cifar-10-binary.tar.gz", "svhn/test_32x32.mat"):
         port = server.server_address[1]
         files[path] = files[path].model_copy(update={"url": f"http://127.0.0.1:{port}/gone"})
-    changed = download.Runner(registry).registry.__class__(registry.sources, registry.recipes, files)
-    monkeypatch.setattr("energy_plugin_bench.registry.load", lambda *_: changed)
+    changed = Runner(registry).registry.__class__(registry.sources, registry.recipes, files)
+    monkeypatch.setattr("energy_plugin_bench.values.registry.load", lambda *_: changed)
     monkeypatch.setenv("ENERGY_PLUGIN_HOME", str(tmp_path))
     assert main(["reproduce", "--source", "oodeel", "--download", "--json"]) == 3
     told = capsys.readouterr()

@@ -61,9 +61,9 @@ def test_only_the_head_is_trained_where_only_the_head_is_asked_for():
 @pytest.mark.long
 def test_the_published_figure_of_the_smallest_set(data_root):
     """RoadAnomaly21, 512 x 1024: the weights load strictly and give the published AP and FPR95."""
-    from energy_plugin_bench import registry
-    from energy_plugin_bench.assets import Assets
-    from energy_plugin_bench.runner import Runner
+    from energy_plugin_bench.inputs.assets import Assets
+    from energy_plugin_bench.values import registry
+    from energy_plugin_bench.verdicts.runner import Runner
 
     loaded = registry.load()
     runner = Runner(loaded, Assets(loaded.files, data_root))

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from energy_plugin.records import BackboneSpec
-from energy_plugin_bench import fingerprint
-from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.fingerprint import code_version, of_images
-from energy_plugin_bench.imagesets import ImageSet
+from energy_plugin_bench.inputs.assets import CorruptAssetError
+from energy_plugin_bench.inputs.imagesets import ImageSet
+from energy_plugin_bench.passes import fingerprint
+from energy_plugin_bench.passes.fingerprint import code_version, of_images
 from energy_plugin_bench.segmentation.pairs import Arrays, archive, folders
 
 

@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from energy_plugin_bench import imagesets
+from energy_plugin_bench.inputs import imagesets
 
 
 def test_mnist_has_its_published_order():

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from energy_plugin_bench.lazy import LazyImages, as_image_set
-from energy_plugin_bench.local import image_folder
-from energy_plugin_bench.transforms import apply, as_batch
+from energy_plugin_bench.inputs.lazy import LazyImages, as_image_set
+from energy_plugin_bench.inputs.local import image_folder
+from energy_plugin_bench.inputs.transforms import apply, as_batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from energy_plugin.manager import default_manager
-from energy_plugin_bench.local import Arrays, image_folder, image_list
+from energy_plugin_bench.inputs.local import Arrays, image_folder, image_list
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 

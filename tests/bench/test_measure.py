@@ -7,8 +7,14 @@ import torch
 
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import evaluate
-from energy_plugin_bench.measure import is_wrong, measured, on_another_device, outlier_scores, with_devices
-from energy_plugin_bench.recipe import Protocol
+from energy_plugin_bench.values.recipe import Protocol
+from energy_plugin_bench.verdicts.measure import (
+    is_wrong,
+    measured,
+    on_another_device,
+    outlier_scores,
+    with_devices,
+)
 
 LOGITS = torch.tensor([[4.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
 

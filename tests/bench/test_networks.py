@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 import torch
 
-from energy_plugin_bench.assets import CorruptAssetError
+from energy_plugin_bench.inputs.assets import CorruptAssetError
+from energy_plugin_bench.inputs.weights import load_weights
 from energy_plugin_bench.networks.bit import BigTransferResNet
 from energy_plugin_bench.networks.convnet import OutlierExposureConvNet
 from energy_plugin_bench.networks.densenet import DenseNetBC100
 from energy_plugin_bench.networks.resnet import BasicBlock, CifarResNet
-from energy_plugin_bench.passes import logits_file
-from energy_plugin_bench.weights import load_weights
+from energy_plugin_bench.passes.passes import logits_file
 
 # Logits of the first test image, to three decimals, as they are stated with the converted weights.
 GOLDEN = {

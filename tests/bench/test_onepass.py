@@ -13,9 +13,9 @@ from safetensors import safe_open
 
 import energy_plugin_bench
 from energy_plugin.cli import main
-from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.cache import PassCache
-from energy_plugin_bench.computing import Computing
+from energy_plugin_bench.inputs.assets import CorruptAssetError
+from energy_plugin_bench.passes.cache import PassCache
+from energy_plugin_bench.passes.computing import Computing
 
 SMALL = Computing(batch_size=10)  # chunks of 1,000, the carried ones of less
 ROW = "oe_mnist_baseline_error_rate"
@@ -23,7 +23,7 @@ ROW = "oe_mnist_baseline_error_rate"
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr("energy_plugin_bench.computing.CHUNK", 100)
+    monkeypatch.setattr("energy_plugin_bench.passes.computing.CHUNK", 100)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_other_ingredients_are_computed_anew(world, cache, seen, change):
 
 def test_other_code_is_computed_anew(world, cache, seen, monkeypatch):
     taken(world(cache=cache))
-    monkeypatch.setattr("energy_plugin_bench.fingerprint._package", lambda name: "edited")
+    monkeypatch.setattr("energy_plugin_bench.passes.fingerprint._package", lambda name: "edited")
     assert taken(world(cache=cache)).origin == "images"
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk_costs_no_result(world, cache, said, monkeypatch):
 
 
 def test_images_that_nobody_can_identify_are_not_kept(world, cache, monkeypatch):
-    monkeypatch.setattr("energy_plugin_bench.fingerprint.of_images", lambda data, positions: None)
+    monkeypatch.setattr("energy_plugin_bench.passes.fingerprint.of_images", lambda data, positions: None)
     for _ in range(2):
         assert taken(world(cache=cache)).origin == "images"
     assert not cache.folder.exists()

@@ -7,10 +7,10 @@ from itertools import product
 import browser
 import pytest
 
-from energy_plugin_bench.curves import curve
-from energy_plugin_bench.page import to_html
-from energy_plugin_bench.report import Report
-from energy_plugin_bench.verdict import Question, Tolerance, Verdict
+from energy_plugin_bench.report.curves import curve
+from energy_plugin_bench.report.page import to_html
+from energy_plugin_bench.report.report import Report
+from energy_plugin_bench.verdicts.verdict import Question, Tolerance, Verdict
 
 NASTY = "<script>alert('x')</script>&\"'"
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from energy_plugin_bench import carry
-from energy_plugin_bench.assets import CorruptAssetError, MissingAssetError
-from energy_plugin_bench.cache import PassCache
-from energy_plugin_bench.passes import made_of
+from energy_plugin_bench.inputs.assets import CorruptAssetError, MissingAssetError
+from energy_plugin_bench.passes.cache import PassCache
+from energy_plugin_bench.passes.passes import made_of
 
 
 def recipe_of(runner):

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from energy_plugin import hookimpl, labels
 from energy_plugin.metrics import aupr, auroc
 from energy_plugin.records import DetectorSpec
-from energy_plugin_bench.cache import PassCache
-from energy_plugin_bench.comparison import beside, scoring_pixels, third_party
-from energy_plugin_bench.computing import Computing
-from energy_plugin_bench.detectors import VoidProbability
+from energy_plugin_bench.passes.cache import PassCache
+from energy_plugin_bench.passes.computing import Computing
+from energy_plugin_bench.verdicts.comparison import beside, scoring_pixels, third_party
+from energy_plugin_bench.verdicts.detectors import VoidProbability
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_maps_of_something_else_are_not_taken(runner, cache, seen, tmp_path, old
 
 def test_maps_of_other_code_are_not_taken(runner, cache, seen, monkeypatch):
     verdicts(runner(cache=cache))
-    monkeypatch.setattr("energy_plugin_bench.fingerprint._package", lambda name: f"{name} edited")
+    monkeypatch.setattr("energy_plugin_bench.passes.fingerprint._package", lambda name: f"{name} edited")
     verdicts(runner(cache=cache))
     assert len(seen) == 6
 
@@ -187,9 +187,10 @@ def contents(folder):
 def test_several_processes_give_the_figures_and_maps_of_one(runner, cache, tmp_path, processes):
     alone = verdicts(runner(cache=cache))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    path = os.pathsep.join((str(Path(pixel_fakes.__file__).parent), os.environ.get("PYTHONPATH", "")))
     done = subprocess.run(
         [*launch, pixel_fakes.__file__, str(tmp_path), "shared"],
-        env={**os.environ, "PYTHONPATH": str(Path(pixel_fakes.__file__).parent), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -258,7 +259,7 @@ def test_a_detector_that_fails_on_the_maps_is_named(runner, monkeypatch):
 
 def test_more_pixels_than_are_kept_are_counted_and_the_tolerance_says_how_well(runner, monkeypatch):
     exact = verdicts(runner())
-    monkeypatch.setattr("energy_plugin_bench.segmentation.measure.EXACT_UP_TO", 100)
+    monkeypatch.setattr("energy_plugin_bench.verdicts.pixels.EXACT_UP_TO", 100)
     binned = verdicts(runner())
     for name in ("tiny_ap", "tiny_fpr", "tiny_wrong"):
         bound = binned[name].tolerance.width - exact[name].tolerance.width

@@ -2,7 +2,7 @@
 
 import pytest
 
-from energy_plugin_bench.places import link, repository
+from energy_plugin_bench.values.places import link, repository
 
 HUB = "https://github.com/"
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from energy_plugin_bench.runner import question
+from energy_plugin_bench.verdicts.runner import question
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_rows_pass_are_skipped_or_fail_as_expected_with_the_reason_and_all_are_c
 
 
 def test_a_value_that_differs_fails_with_its_figures():
-    broken = "import energy_plugin_bench.runner as r\nr.is_wrong = lambda x, y: x.argmax(1) == y"
+    broken = "import energy_plugin_bench.verdicts.runner as r\nr.is_wrong = lambda x, y: x.argmax(1) == y"
     code, text = run("--energy-source=akamaster_resnet", "-k", "resnet20", code=broken)
     assert code == 1, text
     assert "resnet20_cifar10_akamaster_error_rate: differs: published 8.27 percent, measured 91.730" in text
@@ -89,7 +89,7 @@ def test_rows_are_chosen_by_data_set_whatever_characters_its_name_has(registry):
 
 
 def test_what_a_row_needs(registry, carried_runner):
-    from energy_plugin_bench.needs import needs
+    from energy_plugin_bench.verdicts.needs import needs
 
     came = Counter()
     for source, row in registry.rows():
@@ -106,10 +106,10 @@ def test_what_a_row_needs(registry, carried_runner):
 
 
 SERVED = """
-import energy_plugin_bench.download as download
+import energy_plugin_bench.verdicts.needs as needs
 def fetched(runner, rows):
     print("FETCH", sorted(row.id for _, row in rows))
-download.fetch_for = fetched
+needs.fetch_for = fetched
 """
 
 
@@ -131,9 +131,9 @@ def test_nothing_is_fetched_unless_it_is_wished_and_tests_run(download, collect_
 
 
 def test_slow_networks_are_long_where_they_are_computed(registry, data_root, find):
-    from energy_plugin_bench.assets import Assets
-    from energy_plugin_bench.needs import needs
-    from energy_plugin_bench.runner import Runner
+    from energy_plugin_bench.inputs.assets import Assets
+    from energy_plugin_bench.verdicts.needs import needs
+    from energy_plugin_bench.verdicts.runner import Runner
 
     source, row = find(registry, "resnet20_cifar10_akamaster_error_rate")
     live = Runner(registry, Assets(registry.files, data_root), from_images=True)

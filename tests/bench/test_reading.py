@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.imagesets import ImageSet
-from energy_plugin_bench.lazy import as_image_set
-from energy_plugin_bench.local import image_folder
-from energy_plugin_bench.reading import batches
+from energy_plugin_bench.inputs.assets import CorruptAssetError
+from energy_plugin_bench.inputs.imagesets import ImageSet
+from energy_plugin_bench.inputs.lazy import as_image_set
+from energy_plugin_bench.inputs.local import image_folder
+from energy_plugin_bench.inputs.reading import batches
 
 
 @pytest.fixture

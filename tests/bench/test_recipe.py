@@ -5,7 +5,7 @@ import tomllib
 import bench_fakes
 import pytest
 
-from energy_plugin_bench.recipe import Protocol, parse_recipe
+from energy_plugin_bench.values.recipe import Protocol, parse_recipe
 
 
 def parsed(*changes):

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import nn
 
 from energy_plugin.manager import default_manager
-from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.inputs.assets import Assets
+from energy_plugin_bench.verdicts.runner import Runner
 
 COUNT = 12
 NOISE = 60

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from energy_plugin_bench.report import Report, to_markdown, to_terminal
-from energy_plugin_bench.verdict import ALSO, Question, Tolerance, Verdict
+from energy_plugin_bench.report.report import Report, to_markdown, to_terminal
+from energy_plugin_bench.verdicts.verdict import ALSO, Question, Tolerance, Verdict
 
 ASKED = Question("net", "mnist", "noise", "msp", "fpr95", "outlier_exposure")
 GOOD = Verdict(

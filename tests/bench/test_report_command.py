@@ -7,8 +7,8 @@ import json
 import pytest
 
 from energy_plugin.cli import main
-from energy_plugin_bench.assets import DATA_ROOT
-from energy_plugin_bench.report import Report
+from energy_plugin_bench.inputs.assets import DATA_ROOT
+from energy_plugin_bench.report.report import Report
 
 ROWS = ["-k", "song_mnist_energyft32_ and not error"]
 

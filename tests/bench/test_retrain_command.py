@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from energy_plugin_bench import retrain_command
-from energy_plugin_bench.retrain_command import RECIPE, configure
-from energy_plugin_bench.retraining import parse_retraining
-from energy_plugin_bench.song_training import Run
+from energy_plugin_bench.retrain import command as retrain_command
+from energy_plugin_bench.retrain.command import RECIPE, configure
+from energy_plugin_bench.retrain.retraining import parse_retraining
+from energy_plugin_bench.retrain.song_training import Run
 
 
 def command(*arguments):

@@ -5,11 +5,11 @@ import statistics
 
 import pytest
 
-from energy_plugin_bench import registry as registries
-from energy_plugin_bench.retrain_command import RECIPE
-from energy_plugin_bench.retraining import interval, parse_retraining, verdicts
-from energy_plugin_bench.rows import RowsError
-from energy_plugin_bench.song_training import Run
+from energy_plugin_bench.retrain.command import RECIPE
+from energy_plugin_bench.retrain.retraining import interval, parse_retraining, verdicts
+from energy_plugin_bench.retrain.song_training import Run
+from energy_plugin_bench.values import registry as registries
+from energy_plugin_bench.values.rows import RowsError
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from energy_plugin_bench.rows import RowsError, parse_source
+from energy_plugin_bench.values.rows import RowsError, parse_source
 
 HEAD = {"name": "paper", "title": "A paper", "cite": "somebody"}
 ROW = {

@@ -11,9 +11,9 @@ import energy_plugin_bench
 from energy_plugin import hookimpl
 from energy_plugin.manager import PluginManager
 from energy_plugin.records import DetectorSpec
-from energy_plugin_bench.assets import Assets, CorruptAssetError, digest
-from energy_plugin_bench.registry import Registry
-from energy_plugin_bench.runner import Runner
+from energy_plugin_bench.inputs.assets import Assets, CorruptAssetError, digest
+from energy_plugin_bench.values.registry import Registry
+from energy_plugin_bench.verdicts.runner import Runner
 
 SONG, OE = "song_energy_ood", "outlier_exposure_mnist"
 WEIGHTS = "mnist/weights/baseline_epoch_9.safetensors"
@@ -138,7 +138,7 @@ def test_one_wrong_weight_makes_rows_differ_where_the_hash_is_forged(
 def test_one_wrong_logit_is_refused_by_its_hash(registry, energy_rows, tmp_path):
     import shutil
 
-    from energy_plugin_bench.assets import CARRIED
+    from energy_plugin_bench.inputs.assets import CARRIED
 
     carried = shutil.copytree(CARRIED, tmp_path / "carried")
     path = carried / "logits" / SONG / "densenet100_mnist0to7_song--mnist_test.safetensors"
@@ -151,7 +151,7 @@ def test_one_wrong_logit_is_refused_by_its_hash(registry, energy_rows, tmp_path)
 
 def test_images_that_are_not_divided_by_255(registry, carried_runner, drawn_rows, monkeypatch):
     monkeypatch.setattr(
-        "energy_plugin_bench.reading.as_batch",
+        "energy_plugin_bench.inputs.reading.as_batch",
         lambda images: torch.from_numpy(np.ascontiguousarray(images)).float().unsqueeze(1),
     )
     assert "differs" in statuses(on(registry), drawn_rows).values()

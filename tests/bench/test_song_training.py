@@ -10,7 +10,7 @@ from torch import nn
 
 from energy_plugin.energy import energy
 from energy_plugin.metrics import auroc, fpr_at_tpr
-from energy_plugin_bench.song_training import Run, Split, measured, pretrained, retrain
+from energy_plugin_bench.retrain.song_training import Run, Split, measured, pretrained, retrain
 
 pytest.importorskip("safetensors")
 
@@ -125,7 +125,7 @@ def test_a_run_goes_through_json(split):
 
 
 def test_the_network_before_the_fine_tuning_is_the_published_one():
-    from energy_plugin_bench.assets import CARRIED
+    from energy_plugin_bench.inputs.assets import CARRIED
 
     network = pretrained(CARRIED / "cifar/weights/densenet100_mnist0to7_song.safetensors", 8)
     assert not network.training

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from energy_plugin_bench import registry
-from energy_plugin_bench.assets import Assets
-from energy_plugin_bench.runner import Runner
-from energy_plugin_bench.transforms import apply, as_batch
+from energy_plugin_bench.inputs.assets import Assets
+from energy_plugin_bench.inputs.transforms import apply, as_batch
+from energy_plugin_bench.values import registry
+from energy_plugin_bench.verdicts.runner import Runner
 
 timm = pytest.importorskip("timm", reason="the extra [timm] is not installed")
 

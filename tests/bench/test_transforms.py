@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from energy_plugin_bench import transforms
+from energy_plugin_bench.inputs import transforms
 
 
 def test_negative_of_bytes_and_of_fractions():

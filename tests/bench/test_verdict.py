@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from energy_plugin_bench.measure import Figure
-from energy_plugin_bench.recipe import Protocol, Set
-from energy_plugin_bench.rows import PublishedValue
-from energy_plugin_bench.verdict import Question, Tolerance, Verdict, judged, tolerance
+from energy_plugin_bench.values.recipe import Protocol, Set
+from energy_plugin_bench.values.rows import PublishedValue
+from energy_plugin_bench.verdicts.measure import Figure
+from energy_plugin_bench.verdicts.verdict import Question, Tolerance, Verdict, judged, tolerance
 
 DRAWN = Protocol(draws=10, size=2000, errors=3.0, reason="three standard errors")
 WHOLE = Protocol(errors=3.0, reason="three standard errors")

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from energy_plugin_bench.assets import CorruptAssetError
-from energy_plugin_bench.weights import load_weights, read_tensors
+from energy_plugin_bench.inputs.assets import CorruptAssetError
+from energy_plugin_bench.inputs.weights import load_weights, read_tensors
 
 
 class Evil:

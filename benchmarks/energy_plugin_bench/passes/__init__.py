@@ -1,0 +1,1 @@
+"""Networks over sets of images: computed once, kept, shared among processes."""

@@ -1,0 +1,1 @@
+"""Verdicts for readers: HTML, Markdown, JSON, CSV."""

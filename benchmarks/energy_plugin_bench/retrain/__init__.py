@@ -1,0 +1,1 @@
+"""Published fine-tuning, done again: figures of networks whose weights nobody published."""

@@ -1,0 +1,1 @@
+"""From logits and maps to figures, and from figures to verdicts."""
