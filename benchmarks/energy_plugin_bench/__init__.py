@@ -173,7 +173,7 @@ def _images(name: str, summary: str) -> DatasetSpec:
 def _pairs(name: str, target: str, summary: str) -> DatasetSpec:
     return DatasetSpec(
         name=name,
-        target=f"energy_plugin_bench.segmentation.pairs:{target}",
+        target=f"energy_plugin_bench.inputs.pairs:{target}",
         tasks=SEGMENTATION,
         void=(-100,),
         summary=summary,

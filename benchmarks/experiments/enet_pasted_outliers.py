@@ -26,8 +26,8 @@ from energy_plugin import labels
 from energy_plugin.energy import energy
 from energy_plugin.loss import EnergyRegularizedLoss
 from energy_plugin.segmentation import Evaluation, Figures, max_logit, msp
+from energy_plugin_bench.inputs import pairs
 from energy_plugin_bench.networks.enet import ENet
-from energy_plugin_bench.segmentation import pairs
 
 SIZE = (512, 1024)
 WEIGHTS = "segmentation/weights/enet_cityscapes_void_yurnero14.safetensors"

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from energy_plugin.detector import EnergyDetector
 from energy_plugin.segmentation import evaluate, evaluation, max_entropy, max_logit, msp
+from energy_plugin_bench.inputs import pairs
 from energy_plugin_bench.networks.enet import ENet
-from energy_plugin_bench.segmentation import pairs
 
 WEIGHTS = "segmentation/weights/enet_cityscapes_void_yurnero14.safetensors"
 IMAGES = "segmentation/images/road_anomaly.zip"

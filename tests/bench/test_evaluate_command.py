@@ -16,7 +16,7 @@ from torch import nn
 from energy_plugin.cli import main
 from energy_plugin.labels import LabelConvention
 from energy_plugin.segmentation import SCORES, evaluate
-from energy_plugin_bench.segmentation.pairs import folders
+from energy_plugin_bench.inputs.pairs import folders
 
 
 class Tiny(nn.Conv2d):

@@ -14,9 +14,9 @@ from PIL import Image
 from energy_plugin.records import BackboneSpec
 from energy_plugin_bench.inputs.assets import CorruptAssetError
 from energy_plugin_bench.inputs.imagesets import ImageSet
+from energy_plugin_bench.inputs.pairs import Arrays, archive, folders
 from energy_plugin_bench.passes import fingerprint
 from energy_plugin_bench.passes.fingerprint import code_version, of_images
-from energy_plugin_bench.segmentation.pairs import Arrays, archive, folders
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from energy_plugin.errors import LabelError
 from energy_plugin.manager import default_manager
-from energy_plugin_bench.segmentation.pairs import Arrays, Pairs, archive, folders, listed
+from energy_plugin_bench.inputs.pairs import Arrays, Pairs, archive, folders, listed
 
 HEIGHT, WIDTH = 6, 10
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

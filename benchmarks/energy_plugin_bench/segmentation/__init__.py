@@ -1,1 +1,1 @@
-"""Anomaly segmentation in the harness: images with masks, overlays, published rows, the command."""
+"""The command `energy-plugin evaluate`, and pictures of outlier maps."""

@@ -17,8 +17,8 @@ from energy_plugin import labels
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import CONVENTIONS
 from energy_plugin.segmentation import Outcome, Seen, evaluate
+from energy_plugin_bench.inputs import pairs
 from energy_plugin_bench.inputs.weights import load_weights
-from energy_plugin_bench.segmentation import pairs
 from energy_plugin_bench.verdicts.pixels import method
 
 WELL, USAGE = 0, 2
