@@ -10,6 +10,7 @@ Nothing here reads a value back to the host (no boolean indexing, no branch on d
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 import torch
@@ -159,8 +160,7 @@ def cross_entropy(rows: Samples, *, weight: Tensor | None = None, label_smoothin
     Returns:
         B x ..., the weight of the class already in it.
     """
-    chosen = functional.nll_loss(rows.logits, rows.targets, reduction="none", ignore_index=_NO_CLASS)
-    loss = rows.lse + chosen  # nll_loss of plain logits is -x_y
+    loss = rows.lse + _minus_chosen(rows)
     if weight is not None:
         loss = loss * class_weights(rows, weight)
     if label_smoothing:
@@ -169,6 +169,19 @@ def cross_entropy(rows: Samples, *, weight: Tensor | None = None, label_smoothin
     # An ID sample whose classes are all masked has no probability left for its class.
     loss = loss.masked_fill(rows.lse == -torch.inf, torch.inf)
     return torch.where(rows.is_id, loss, 0.0)
+
+
+def _minus_chosen(rows: Samples) -> Tensor:
+    """Return -x_y of each ID sample (`nll_loss` of plain logits), or say what a class too many may mean."""
+    try:
+        return functional.nll_loss(rows.logits, rows.targets, reduction="none", ignore_index=_NO_CLASS)
+    except IndexError as error:  # on a CPU; on a GPU it is PyTorch's device assertion
+        code = re.search(r"-?\d+", str(error))
+        raise IndexError(
+            f"{error} The logits have {rows.logits.shape[1]} classes (counted from 0). If the label means "
+            f"void, say ignore_index={code[0] if code else '...'}; labels of another suite are brought to "
+            "ours by `energy_plugin.labels.translate`."
+        ) from error
 
 
 def _spread(rows: Samples, weight: Tensor | None) -> Tensor:
@@ -207,9 +220,9 @@ def group_counts(targets: Tensor, *, ignore_index: int | None = None, weight: Te
         weight: class weights of the loss, where it has any.
 
     Returns:
-        Two int64 values, ID and OOD, on the device of `targets`; with `weight` three floating values, the
-        third the sum of the weights of the ID samples. Counts add up: over micro-batches with `+`, over
-        processes with `torch.distributed.all_reduce`.
+        Two int64 values, ID and OOD, on the device of `targets`; with `weight` three of float64 (float32
+        where the device has no such), the third the sum of the weights of the ID samples. Counts add up: over
+        micro-batches with `+`, over processes with `torch.distributed.all_reduce`.
     """
     targets = targets.long()
     void = _is_void(targets, ignore_index)
@@ -217,9 +230,10 @@ def group_counts(targets: Tensor, *, ignore_index: int | None = None, weight: Te
     numbers = torch.stack([is_id.sum(), ((targets < 0) & ~void).sum()])
     if weight is None:
         return numbers
-    wide = weight if weight.dtype == torch.float64 else weight.float()
-    mass = torch.where(is_id, wide[torch.where(is_id, targets, 0)], 0.0).sum()
-    return torch.cat([numbers.to(wide.dtype), mass.unsqueeze(0)])
+    # Nothing here knows the dtype of the logits: in float32 the sum would spoil a loss of float64.
+    exact = torch.float32 if targets.device.type == "mps" else torch.float64
+    mass = torch.where(is_id, weight[torch.where(is_id, targets, 0)], 0.0).sum(dtype=exact)
+    return torch.cat([numbers.to(exact), mass.unsqueeze(0)])
 
 
 def counts_of(rows: Samples, weight: Tensor | None = None) -> Tensor:
