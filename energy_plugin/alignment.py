@@ -12,6 +12,7 @@ from energy_plugin.energy import widen
 
 Upsample = Literal["bilinear", "nearest"]
 
+_INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.int16, torch.int8)
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
@@ -20,8 +21,8 @@ def aligned(logits: Tensor, targets: Tensor, upsample: Upsample | None) -> tuple
 
     Args:
         logits: B x C x ..., any number of spatial dimensions.
-        targets: B x ... or B x 1 x ..., any integer dtype; a mask may have a higher resolution than the
-            logits.
+        targets: B x ... or B x 1 x ..., any integer dtype but uint64; a mask may have a higher resolution
+            than the logits.
         upsample: how logits are enlarged to the mask (align_corners=False), None to refuse.
 
     Raises:
@@ -32,7 +33,9 @@ def aligned(logits: Tensor, targets: Tensor, upsample: Upsample | None) -> tuple
         raise ValueError(
             f"logits must be B x C x ..., got shape {tuple(logits.shape)}: add a batch dimension."
         )
-    targets = _checked_targets(logits, targets)
+    targets = checked_targets(targets)
+    if targets.device != logits.device:
+        raise ValueError(f"logits are on {logits.device}, targets on {targets.device}: move one of them.")
     if targets.ndim == logits.ndim and targets.shape[1] == 1:
         targets = targets.squeeze(1)
     wanted = (logits.shape[0], *logits.shape[2:])
@@ -48,23 +51,25 @@ def aligned(logits: Tensor, targets: Tensor, upsample: Upsample | None) -> tuple
     )
 
 
-def _checked_targets(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the targets, or say what they should be."""
+def checked_targets(targets: Tensor) -> Tensor:
+    """Return integer targets of a dtype that PyTorch computes with, or say what they should be."""
     if not isinstance(targets, Tensor):
         raise TypeError(f"targets must be a torch.Tensor, got {type(targets).__name__}.")
+    if targets.dtype in _INTEGERS:
+        return targets
+    if targets.dtype in (torch.uint16, torch.uint32):  # PyTorch stores them and compares them nowhere
+        return targets.long()
     if targets.dtype == torch.bool:
         raise TypeError(
             "targets are bool, which cannot say OOD: use integers, >= 0 for ID classes and < 0 for OOD."
         )
-    if targets.is_floating_point() or targets.is_complex():
-        raise TypeError(
-            f"targets must be integers, got {targets.dtype} of shape {tuple(targets.shape)}. For a mask of "
-            "whole numbers use `energy_plugin.labels.translate`; for soft targets add `EnergyRegularizer` to "
-            "a loss of yours."
-        )
-    if targets.device != logits.device:
-        raise ValueError(f"logits are on {logits.device}, targets on {targets.device}: move one of them.")
-    return targets
+    if targets.dtype == torch.uint64:
+        raise TypeError("targets are uint64, which int64 cannot hold: use `targets.long()` if they fit.")
+    raise TypeError(
+        f"targets must be integers, got {targets.dtype} of shape {tuple(targets.shape)}. For a mask of "
+        "whole numbers use `energy_plugin.labels.translate`; for soft targets add `EnergyRegularizer` to "
+        "a loss of yours."
+    )
 
 
 def _enlarges(low: tuple[int, ...], high: tuple[int, ...]) -> bool:

@@ -18,10 +18,9 @@ from typing import Any, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from energy_plugin import checks, kernels, margins
 from energy_plugin import energy as maths
-from energy_plugin import kernels, margins
-from energy_plugin.alignment import Upsample, aligned
-from energy_plugin.checks import check_choice, check_numbers, checked_weight
+from energy_plugin.alignment import Upsample, aligned, checked_targets
 from energy_plugin.energy import Nonfinite, Reduction
 from energy_plugin.kernels import Kernel
 from energy_plugin.kernels.plan import Plan
@@ -39,7 +38,7 @@ class EnergyRegularizer(nn.Module):
     it.
 
     Args:
-        alpha: weight of the term, >= 0; a tensor (a Parameter, say) may be learnt.
+        alpha: weight of the term, >= 0; a Parameter is learnt, another tensor moves with the module.
         margin_in: energy that ID samples are pushed below. Choose it near the mean energy of the pretrained
             network on ID data; `energy_plugin.margins.suggest` measures it.
         margin_out: energy that OOD samples are pushed above; at least `margin_in`.
@@ -54,15 +53,18 @@ class EnergyRegularizer(nn.Module):
             `bilinear` (linear, trilinear), `nearest`, or None to refuse.
         synchronize: take the means over all processes of the default process group, and multiply by their
             number, since DistributedDataParallel averages gradients: the gradient is that of the whole batch.
+            `sum` is multiplied too; `none` is left as it is.
         kernel: how it is computed: `auto`, `reference`, `eager`, `compile` or `triton`; see
             `energy_plugin.kernels`. Values and gradients are the same.
         gradient_in_forward: let the kernel finish the gradient in the forward pass. Reads the logits once
             less; pays only where the loss itself is what `backward` is called on (no loss scaler).
 
     Raises:
+        TypeError: a setting is of another kind than said.
         ValueError: a setting is out of its range.
     """
 
+    alpha: float | Tensor
     _classifies = False  # whether there is a cross-entropy
 
     def __init__(
@@ -81,16 +83,14 @@ class EnergyRegularizer(nn.Module):
     ) -> None:
         super().__init__()
         reduction = "none" if reduction is None else reduction
-        check_choice("reduction", reduction, maths.REDUCTIONS)
-        check_choice("nonfinite", nonfinite, maths.NONFINITE)
-        check_choice("upsample", upsample, (*get_args(Upsample), None))
-        check_choice("kernel", kernel, kernels.KERNELS)
-        check_numbers(alpha, margin_in, margin_out)
-        self.alpha = alpha
-        self.margin_in = float(margin_in)
-        self.margin_out = float(margin_out)
+        checks.check_choice("reduction", reduction, maths.REDUCTIONS)
+        checks.check_choice("nonfinite", nonfinite, maths.NONFINITE)
+        checks.check_choice("upsample", upsample, (*get_args(Upsample), None))
+        checks.check_choice("kernel", kernel, kernels.KERNELS)
+        self._take_alpha(checks.checked_alpha(alpha))
+        self.margin_in, self.margin_out = checks.checked_margins(margin_in, margin_out)
         self.reduction: Reduction = reduction
-        self.ignore_index = ignore_index
+        self.ignore_index = checks.checked_code(ignore_index)
         self.nonfinite = nonfinite
         self.upsample = upsample
         self.synchronize = synchronize
@@ -119,7 +119,8 @@ class EnergyRegularizer(nn.Module):
         Args:
             logits: B x C x ..., floating point; or a network's output that plainly holds them
                 (`energy_plugin.outputs.logits_of`).
-            targets: B x ... or B x 1 x ..., any integer dtype: >= 0 ID class, < 0 OOD, `ignore_index` void.
+            targets: B x ... or B x 1 x ..., any integer dtype but uint64: >= 0 ID class, < 0 OOD,
+                `ignore_index` void.
             counts: `group_counts` summed over all micro-batches of a step, for the means.
 
         Returns:
@@ -132,12 +133,16 @@ class EnergyRegularizer(nn.Module):
             IndexError: a class is not among the C of the logits (on a GPU PyTorch's device assertion).
         """
         logits, targets = aligned(logits_of(logits), targets, self.upsample)
-        means, processes = self.reduction not in ("none", "sum"), 1
-        counts = self._checked(counts) if means and counts is not None else None
-        if means and self._together() and (counts is not None or self.nonfinite != "skip"):
+        if counts is not None:
+            counts = checks.checked_counts(counts, 2 if self._weight() is None else 3)
+        means, together, processes = self.reduction not in ("none", "sum"), self._together(), 1
+        if not means:
+            counts = None
+            processes = torch.distributed.get_world_size() if together and self.reduction == "sum" else 1
+        elif together and (counts is not None or self.nonfinite != "skip"):
             counts, processes = self._gathered(self.group_counts(targets) if counts is None else counts)
         plan = self._plan()
-        if plan is not None and not (means and self._together() and counts is None):
+        if plan is not None and not (means and together and counts is None):
             weight = self._fitting_weight(logits.shape[1])
             found = kernels.loss(logits, targets, plan, weight=weight, counts=counts, kernel=self.kernel)
             if found is not None:
@@ -169,7 +174,11 @@ class EnergyRegularizer(nn.Module):
 
         Args:
             targets: as for the call, at the resolution of the mask.
+
+        Raises:
+            TypeError: the targets are no tensor of integers.
         """
+        targets = checked_targets(targets)
         return maths.group_counts(targets, ignore_index=self.ignore_index, weight=self._weight())
 
     def _weight(self) -> Tensor | None:
@@ -200,7 +209,7 @@ class EnergyRegularizer(nn.Module):
 
     def _unfused(self) -> str:
         """Return why the plain formula is always taken; empty where it is not."""
-        return "alpha is learnt" if isinstance(self.alpha, Tensor) else ""
+        return "alpha is a tensor" if isinstance(self.alpha, Tensor) else ""
 
     def _classification(self, rows: maths.Samples) -> Tensor | None:
         """Return the per-sample criterion; a bare hinge has none."""
@@ -214,17 +223,6 @@ class EnergyRegularizer(nn.Module):
     def _counts(self, rows: maths.Samples) -> Tensor:
         return maths.counts_of(rows, self._weight())
 
-    def _checked(self, counts: Tensor) -> Tensor:
-        """Return the caller's counts, or say what they should be."""
-        wanted = 2 if self._weight() is None else 3
-        if not isinstance(counts, Tensor) or tuple(counts.shape) != (wanted,):
-            came = f"shape {tuple(counts.shape)}" if isinstance(counts, Tensor) else type(counts).__name__
-            raise ValueError(
-                f"counts must be a tensor of {wanted} values, got {came}: use the sum of "
-                "`loss.group_counts(targets)` over the micro-batches."
-            )
-        return counts
-
     def _together(self) -> bool:
         """Say whether the means are taken over processes."""
         distributed = torch.distributed
@@ -237,21 +235,35 @@ class EnergyRegularizer(nn.Module):
         distributed.all_reduce(total)
         return total, distributed.get_world_size()
 
+    def _take_alpha(self, alpha: float | Tensor) -> None:
+        """Keep alpha: a Parameter as one, another tensor as a buffer, so that it moves with the module."""
+        if isinstance(alpha, Tensor) and not isinstance(alpha, nn.Parameter):
+            # Not persistent: the extra state carries its value, so a state dict has the same keys as ever.
+            self.register_buffer("alpha", alpha, persistent=False)
+        else:
+            self.alpha = alpha
+
     def get_extra_state(self) -> Tensor:
-        """Return alpha (NaN where it is a tensor of its own) and the margins, as three float64 values."""
-        alpha = math.nan if isinstance(self.alpha, Tensor) else float(self.alpha)
+        """Return alpha (NaN for a Parameter, which has a key of its own) and the margins, in float64."""
+        own = isinstance(self.alpha, nn.Parameter) or (isinstance(self.alpha, Tensor) and self.alpha.is_meta)
+        alpha = math.nan if own else checks.number(self.alpha, "alpha")
         return torch.tensor([alpha, self.margin_in, self.margin_out], dtype=torch.float64)
 
     def set_extra_state(self, state: Any) -> None:
-        """Take alpha and the margins from a `state_dict`."""
-        alpha, margin_in, margin_out = torch.as_tensor(state).tolist()
-        if not isinstance(self.alpha, Tensor):
-            self.alpha = alpha
+        """Take alpha and the margins from a `state_dict`; what the constructor refuses is refused here."""
+        alpha, margin_in, margin_out = checks.checked_state(state)
+        if alpha is not None and not isinstance(self.alpha, nn.Parameter):
+            if isinstance(self.alpha, Tensor):
+                self.alpha.data.fill_(alpha)
+            else:
+                self.alpha = alpha
         self.margin_in, self.margin_out = margin_in, margin_out
 
     def extra_repr(self) -> str:
         """Return the settings: the first four always, the others where they are not the default."""
-        alpha = "learnt" if isinstance(self.alpha, Tensor) else self.alpha
+        alpha: float | str | Tensor = self.alpha
+        if isinstance(alpha, Tensor):  # its value may lie on a GPU
+            alpha = "learnt" if alpha.requires_grad else "a tensor"
         parts = [f"alpha={alpha}", f"margin_in={self.margin_in}", f"margin_out={self.margin_out}"]
         parts.append(f"reduction={self.reduction!r}")
         parts += [f"{name}={value!r}" for name, value, default in self._further() if value != default]
@@ -306,6 +318,7 @@ class EnergyRegularizedLoss(EnergyRegularizer):
     With alpha = 0 it equals `torch.nn.CrossEntropyLoss` on batches without outliers.
 
     Raises:
+        TypeError: a setting is of another kind than said.
         ValueError: a setting is out of its range, or `criterion` comes with `weight` or `label_smoothing`.
 
     Example:
@@ -347,15 +360,10 @@ class EnergyRegularizedLoss(EnergyRegularizer):
             kernel=kernel,
             gradient_in_forward=gradient_in_forward,
         )
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing!r}.")
-        if criterion is not None and (weight is not None or label_smoothing):
-            raise ValueError(
-                "weight and label_smoothing belong to the cross-entropy: give them to the criterion."
-            )
+        self.label_smoothing = checks.checked_smoothing(label_smoothing)
+        checks.check_criterion(criterion, weight, self.label_smoothing)
         self.criterion = criterion
-        self.label_smoothing = label_smoothing
-        self.register_buffer("weight", None if weight is None else checked_weight(weight))
+        self.register_buffer("weight", None if weight is None else checks.checked_weight(weight))
 
     def _weight(self) -> Tensor | None:
         return self.weight

@@ -13,6 +13,7 @@ from energy_plugin.energy import REDUCTIONS
 from energy_plugin.loss import EnergyRegularizedLoss
 
 MEANS = ["mean", "group_mean"]
+SCALARS = [*MEANS, "sum"]
 WEIGHT = torch.linspace(0.5, 1.5, 4)
 
 
@@ -90,7 +91,7 @@ def run(
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("micro_batches", [1, 3])
-@pytest.mark.parametrize("reduction", MEANS)
+@pytest.mark.parametrize("reduction", SCALARS)
 @pytest.mark.parametrize(
     "bounds", [[0, 11, 30], [0, 9, 14, 30]], ids=["two, one without OOD", "three, uneven"]
 )

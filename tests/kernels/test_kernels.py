@@ -261,7 +261,7 @@ def test_the_environment_decides_where_the_argument_does_not(monkeypatch: pytest
 
 def test_the_repr_says_why_no_kernel_runs() -> None:
     assert "kernel='reference: label smoothing'" in repr(EnergyRegularizedLoss(label_smoothing=0.1))
-    assert "kernel='reference: alpha is learnt'" in repr(EnergyRegularizedLoss(torch.ones(())))
+    assert "kernel='reference: alpha is a tensor'" in repr(EnergyRegularizedLoss(torch.ones(())))
     shown = repr(EnergyRegularizedLoss(criterion=nn.CrossEntropyLoss(reduction="none")))
     assert "kernel='reference: a criterion of its own'" in shown
     assert "kernel='eager'" in repr(EnergyRegularizedLoss(kernel="eager"))
