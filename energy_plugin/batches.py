@@ -63,14 +63,42 @@ def device_of(model: Any) -> torch.device | None:
     return devices.pop() if len(devices) == 1 else None
 
 
-def id_mask(targets: Tensor, scores: Tensor, void: Iterable[int] = ()) -> Tensor:
+def check_loader(loader: Any, name: str) -> None:
+    """Refuse a data set where batches are wanted: its samples would be taken for batches.
+
+    Raises:
+        TypeError: the loader is a tensor, has an index alone, or gives nothing.
+    """
+    if hasattr(loader, "__iter__") and not isinstance(loader, Tensor):
+        return
+    if not hasattr(loader, "__getitem__"):
+        raise TypeError(f"{name} must give batches (a DataLoader, a list), got {type(loader).__name__}.")
+    raise TypeError(
+        f"{name} is a {type(loader).__name__}, which looks like a data set; expected batches: wrap it in "
+        f"torch.utils.data.DataLoader({name}, batch_size=...)."
+    )
+
+
+def codes(void: int | Iterable[int]) -> tuple[int, ...]:
+    """Return void codes as a tuple; a single integer is one code.
+
+    Raises:
+        TypeError: a code is no whole number.
+    """
+    found: tuple[Any, ...] = tuple(void) if isinstance(void, Iterable) else (void,)
+    if any(isinstance(code, bool | str) or not _whole(code) for code in found):
+        raise TypeError(f"void must be a code or codes such as (255,), got {void!r}.")
+    return tuple(map(int, found))
+
+
+def id_mask(targets: Tensor, scores: Tensor, void: int | Iterable[int] = ()) -> Tensor:
     """Return where targets say that a score is one of an ID sample.
 
     Args:
         targets: the shape of `scores`, with an optional dimension of 1 after the batch; or one for each
             sample, which then is that of all its pixels. >= 0 is ID; masks may be floats.
         scores: (B,) or B x ...
-        void: codes to leave out.
+        void: code or codes to leave out.
 
     Raises:
         TypeError: the targets are bool.
@@ -78,7 +106,7 @@ def id_mask(targets: Tensor, scores: Tensor, void: Iterable[int] = ()) -> Tensor
     """
     if targets.dtype == torch.bool:
         raise TypeError("targets are bool, which does not say what is ID: use integers, >= 0 for ID.")
-    targets, codes = targets.to(scores.device), tuple(void)
+    targets, left_out = targets.to(scores.device), codes(void)
     if targets.ndim == scores.ndim + 1 and targets.shape[1] == 1:
         targets = targets.squeeze(1)
     if targets.ndim == 1 and len(targets) == len(scores):
@@ -88,13 +116,13 @@ def id_mask(targets: Tensor, scores: Tensor, void: Iterable[int] = ()) -> Tensor
         raise ValueError(
             f"targets of shape {tuple(targets.shape)} do not fit scores of shape {tuple(scores.shape)}{hint}."
         )
-    if targets.dtype == torch.uint8 and 255 not in codes and bool((targets == 255).any()):
+    if targets.dtype == torch.uint8 and 255 not in left_out and bool((targets == 255).any()):
         raise ValueError(
             f"{int((targets == 255).sum()):,} targets are 255 in uint8, which cannot hold -1: say "
             "void=(255,) if they are void; if they are OOD, make them -1 in an integer dtype with a sign."
         )
     is_id = targets >= 0
-    for code in codes:
+    for code in left_out:
         is_id = is_id & (targets != code)
     return is_id
 
@@ -106,6 +134,13 @@ def _of_mapping(batch: Mapping[Any, Any]) -> tuple[Any, Tensor | None]:
         if isinstance(batch.get(name), Tensor):
             return batch[name], targets
     return {name: part for name, part in batch.items() if name != target}, targets
+
+
+def _whole(code: Any) -> bool:
+    try:
+        return bool(int(code) == code)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _moved(part: Any, device: torch.device | None) -> Any:

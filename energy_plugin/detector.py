@@ -8,16 +8,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from numbers import Real
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from energy_plugin import batches
+from energy_plugin import batches, checks
 from energy_plugin.errors import NotFittedError
 from energy_plugin.kernels import energy
-from energy_plugin.maps import Mode, energy_map
+from energy_plugin.maps import Mode, check_resize, energy_map
 from energy_plugin.outputs import evaluating, logits_of, normalised
 from energy_plugin.thresholds import ShareThreshold, Threshold
 
@@ -125,9 +124,11 @@ class EnergyDetector(nn.Module):
             temperatures outside `FLOAT32_TEMPERATURES`. A NaN logit gives NaN, a sample of -inf logits +inf.
 
         Raises:
-            TypeError: logits are not floating point, or cannot be told in the output.
-            ValueError: rank, class dimension or size do not fit.
+            TypeError: logits are not floating point, or cannot be told in the output; an option is unknown.
+            ValueError: rank, class dimension or size do not fit, or options do not go together.
         """
+        if resize:
+            check_resize(resize)
         found = logits_of(logits, self.key)
         dim = self._class_dimension(found)
         low, high = FLOAT32_TEMPERATURES
@@ -159,6 +160,7 @@ class EnergyDetector(nn.Module):
         Returns:
             As `score`.
         """
+        check_resize(resize)  # before the network has worked for nothing
         with evaluating(self.model), torch.inference_mode():
             scores = self.score(self._output(inputs), **resize)
         return scores.clone()  # an inference tensor could not be written to, nor used under autograd
@@ -168,7 +170,7 @@ class EnergyDetector(nn.Module):
         id_loader: Iterable[Any],
         tpr: float = 0.95,
         *,
-        void: Iterable[int] = (),
+        void: int | Iterable[int] = (),
         size: tuple[int, int] | Literal["targets"] | None = None,
         align_corners: bool = False,
         mode: Mode = "bilinear",
@@ -181,7 +183,7 @@ class EnergyDetector(nn.Module):
             id_loader: batches of inputs, (inputs, targets) or mappings (`batches.parts`). With targets only
                 samples (pixels) with a target >= 0 that is not in `void` count.
             tpr: share of ID to accept, in (0, 1].
-            void: codes of targets to leave out, such as 255.
+            void: code or codes of targets to leave out, such as 255.
             size: of score maps, as for `score`; `targets` takes that of each batch's mask.
             align_corners: as for `score`.
             mode: as for `score`.
@@ -190,7 +192,8 @@ class EnergyDetector(nn.Module):
             The detector itself.
 
         Raises:
-            TypeError: a batch, its targets, or the logits are of a kind that is not taken.
+            TypeError: the loader is a data set, or a batch, its targets, or the logits are of a kind that is
+                not taken.
             ValueError: `tpr` is out of range, no sample counts, scores are NaN, or shapes do not fit.
 
         Warns:
@@ -199,7 +202,8 @@ class EnergyDetector(nn.Module):
         tpr = float(tpr)
         if not 0.0 < tpr <= 1.0:
             raise ValueError(f"tpr is the share of ID samples to accept, in (0, 1]; got {tpr!r}.")
-        found, codes = ShareThreshold(), tuple(void)
+        batches.check_loader(id_loader, "id_loader")
+        found, codes = ShareThreshold(), batches.codes(void)
         with evaluating(self.model):
             for batch in id_loader:
                 inputs, targets = batches.parts(batch)
@@ -231,7 +235,8 @@ class EnergyDetector(nn.Module):
 
         Raises:
             NotFittedError: there is no threshold yet.
-            TypeError: neither or both of `inputs` and `scores` are given.
+            TypeError: neither or both of `inputs` and `scores` are given; the scores are no tensor, or come
+                with options for `inputs`.
         """
         if self._threshold is None:
             raise NotFittedError(
@@ -240,8 +245,16 @@ class EnergyDetector(nn.Module):
             )
         if (inputs is None) == (scores is None):
             raise TypeError("is_ood takes either inputs or scores=..., one of them.")
-        values = self.predict(inputs, **resize) if scores is None else scores
-        return ~(values <= self._threshold)
+        if scores is None:
+            return ~(self.predict(inputs, **resize) <= self._threshold)
+        if resize:
+            raise TypeError(f"{', '.join(resize)}: options for inputs; scores are taken as they are.")
+        if not isinstance(scores, Tensor):
+            raise TypeError(
+                f"scores must be a tensor, as `predict` returns it, got {type(scores).__name__}: use "
+                "torch.as_tensor(scores)."
+            )
+        return ~(scores <= self._threshold)
 
     def __repr__(self) -> str:
         return f"EnergyDetector({', '.join(self._figures())})"
@@ -324,13 +337,10 @@ class EnergyDetector(nn.Module):
 
 def _number(value: Any, name: str) -> float:
     """Return a figure of the user's as a float: any real number, or a tensor with one."""
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    if math.isnan(value):
+    figure = checks.number(value, name)
+    if math.isnan(figure):
         raise ValueError(f"{name} must be a number, got NaN.")
-    return float(value)
+    return figure
 
 
 def _wanted(size: tuple[int, int] | str | None, targets: Tensor | None) -> tuple[int, int] | None:

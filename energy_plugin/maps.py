@@ -7,8 +7,8 @@ temporaries of their log-sum-exp cost a multiple of C x H x W; in bands only a f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from energy_plugin import kernels
 from energy_plugin.energy import energy, widen
 
 Mode = Literal["bilinear", "nearest", "nearest-exact"]
+_OPTIONS = ("size", "align_corners", "mode")
 
 BAND_BYTES = 8 << 20
 """Enlarged logits that exist at once, unless 64 columns of one image are more."""
@@ -66,7 +67,8 @@ def energy_map(
         ValueError: rank, size or mode do not fit.
     """
     wide = widen(logits).contiguous()
-    height, width = _checked(wide, size, mode)
+    _check_mode(mode, align_corners)
+    height, width = _checked(wide, size)
     if mode != "bilinear":  # picks pixels, so here (and only here) the energy may come first
         low = energy(wide, temperature=temperature).unsqueeze(1)
         return functional.interpolate(low, size=(height, width), mode=mode).squeeze(1)
@@ -121,17 +123,40 @@ def _same_bits(logits: Tensor, height: int, width: int) -> bool:
     )
 
 
-def _checked(logits: Tensor, size: tuple[int, int], mode: str) -> tuple[int, int]:
+def check_resize(options: Mapping[str, Any]) -> None:
+    """Refuse options of a score map that nobody knows, or that would do nothing.
+
+    Raises:
+        TypeError: an option is none of size, align_corners and mode.
+        ValueError: the mode is unknown, or `align_corners` stands beside one that has no use for it.
+    """
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
+        raise TypeError(
+            f"unknown option {', '.join(map(repr, unknown))} of a score map; known: {', '.join(_OPTIONS)}. "
+            "Temperature, class dimension and key are arguments of the detector itself."
+        )
+    _check_mode(options.get("mode", "bilinear"), options.get("align_corners", False))
+
+
+def _check_mode(mode: str, align_corners: bool) -> None:
+    if mode not in get_args(Mode):
+        raise ValueError(
+            f"mode is {mode!r}; expected 'bilinear', 'nearest' or 'nearest-exact'. For another one enlarge "
+            "the logits yourself (not the scores: that is another quantity) and score them."
+        )
+    if align_corners and mode != "bilinear":
+        raise ValueError(f"align_corners=True means something with mode='bilinear' only; mode is {mode!r}.")
+
+
+def _checked(logits: Tensor, size: tuple[int, int]) -> tuple[int, int]:
     if logits.ndim != 4:
         raise ValueError(
             f"a map of another size needs logits of shape B x C x h x w, got {tuple(logits.shape)}: leave "
             "`size` away, or enlarge the logits yourself and score them."
         )
-    if mode not in ("bilinear", "nearest", "nearest-exact"):
-        raise ValueError(
-            f"mode is {mode!r}; expected 'bilinear', 'nearest' or 'nearest-exact'. For another one enlarge "
-            "the logits yourself (not the scores: that is another quantity) and score them."
-        )
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise ValueError(f"size is {size!r}; expected (H, W), the height and the width of the map.")
     height, width = size
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; expected the height and the width of the map, both at least 1.")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from energy_plugin.batches import device_of, id_mask, parts, run
+from energy_plugin.batches import codes, device_of, id_mask, parts, run
+from energy_plugin.detector import EnergyDetector
+from energy_plugin.margins import suggest
+from energy_plugin.metrics import split
+from energy_plugin.streaming import StreamingMetrics
 
 X, Y = torch.randn(4, 3), torch.arange(4)
 
@@ -119,3 +125,50 @@ class TestIdMask:
             id_mask(targets, torch.randn(3))
         assert id_mask(targets, torch.randn(3), void=(255,)).tolist() == [True, False, False]
         assert id_mask(torch.tensor([0, 254], dtype=torch.uint8), torch.randn(2)).all()
+
+
+class Stream(IterableDataset):
+    """A data set that gives batches itself."""
+
+    def __iter__(self):
+        yield from ((X, Y), (X + 1, Y))
+
+
+LOADERS = [Stream(), DataLoader(TensorDataset(X, Y)), [X], {"a": X}.values()]
+
+
+class TestLoaders:
+    @pytest.mark.parametrize("loader", [X, TensorDataset(X, Y)], ids=["tensor", "data set"])
+    def test_a_data_set_is_told_from_batches(self, loader):
+        with pytest.raises(TypeError, match=r"looks like a data set; .*DataLoader\(id_loader, batch_size"):
+            EnergyDetector().fit(loader)
+        with pytest.raises(TypeError, match=r"DataLoader\(id_loader, batch_size"):
+            suggest(nn.Identity(), loader, [X])
+        with pytest.raises(TypeError, match=r"DataLoader\(ood_loader, batch_size"):
+            suggest(nn.Identity(), [X], loader)
+
+    def test_nothing_to_go_through(self):
+        with pytest.raises(TypeError, match=r"id_loader must give batches .* got NoneType"):
+            EnergyDetector().fit(None)
+
+    @pytest.mark.parametrize("loader", LOADERS, ids=lambda loader: type(loader).__name__)
+    def test_whatever_gives_batches_is_taken(self, loader):
+        assert EnergyDetector().fit(loader).threshold is not None
+
+
+class TestCodes:
+    @pytest.mark.parametrize("void", [255, (255,), [255.0], {255}, np.int64(255), torch.tensor([255])])
+    def test_one_code_may_stand_alone(self, void):
+        assert codes(void) == (255,)
+        targets, scores = torch.tensor([0, 255, -1]), torch.tensor([0.1, 0.2, 0.3])
+        assert id_mask(targets, scores, void).tolist() == [True, False, False]
+        inside, outside = split(scores, targets, void=void)
+        assert (inside.tolist(), outside.tolist()) == (scores[:1].tolist(), scores[2:].tolist())
+        assert StreamingMetrics(void=void).void == {255}
+        logits = torch.tensor([[1.0], [2.0], [3.0]])
+        assert EnergyDetector().fit([(logits, targets)], void=void).fitted.count == 1
+
+    @pytest.mark.parametrize("void", ["255", ("255",), 255.5, True, None, [None]])
+    def test_codes_of_another_kind_are_refused(self, void):
+        with pytest.raises(TypeError, match=r"void must be a code or codes such as \(255,\)"):
+            codes(void)

@@ -313,6 +313,44 @@ class TestMapSize:
         scores = EnergyDetector(temperature=1000.0).score(torch.randn(2, 5, 6, 7), size=(12, 14))
         assert scores.dtype == torch.float64
 
+    @pytest.mark.parametrize("option", [{"shape": (8, 8)}, {"temperature": 100.0}, {"align_corner": True}])
+    @pytest.mark.parametrize("size", [{}, {"size": (8, 8)}])
+    def test_unknown_options_are_refused_by_name(self, option, size):
+        (name,) = option
+        detector, logits = EnergyDetector(nn.Identity()), torch.randn(2, 3, 4, 4)
+        detector.threshold = 0.0
+        for call in (detector.score, detector.predict, detector.is_ood):
+            with pytest.raises(TypeError, match=f"unknown option '{name}'.*size, align_corners, mode"):
+                call(logits, **option, **size)
+
+    def test_an_unknown_option_is_refused_before_the_network_works(self):
+        def network(images):
+            raise AssertionError
+
+        with pytest.raises(TypeError, match="unknown option"):
+            EnergyDetector(network).predict(torch.zeros(1, 3), sizes=(8, 8))
+
+    @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+    def test_aligned_corners_are_for_bilinear_alone(self, mode):
+        logits = torch.randn(2, 3, 4, 4)
+        with pytest.raises(ValueError, match=f"mode is '{mode}'"):
+            EnergyDetector().score(logits, size=(8, 8), mode=mode, align_corners=True)
+        with pytest.raises(ValueError, match="mode='bilinear' only"):
+            energy_map(logits, (8, 8), mode=mode, align_corners=True)
+
+    @pytest.mark.parametrize("size", [8, "targets", (8,), (8, 8, 8)])
+    def test_sizes_of_another_kind_are_refused(self, size):
+        with pytest.raises(ValueError, match=r"size is .*; expected \(H, W\)"):
+            EnergyDetector().score(torch.randn(2, 3, 4, 4), size=size)
+
+    def test_scores_to_decide_on_are_a_tensor_and_take_no_options(self):
+        detector = EnergyDetector()
+        detector.threshold = 0.0
+        with pytest.raises(TypeError, match=r"scores must be a tensor, .* got list.*as_tensor"):
+            detector.is_ood(scores=[1, 2])
+        with pytest.raises(TypeError, match="size: options for inputs"):
+            detector.is_ood(scores=torch.ones(2), size=(8, 8))
+
     def test_vectors_have_no_size(self):
         with pytest.raises(ValueError, match="B x C x h x w"):
             EnergyDetector().score(torch.randn(2, 5), size=(12, 14))

@@ -242,6 +242,11 @@ def test_a_pass_gives_the_means_of_both_sides_whole():
     assert (found.id.count, found.ood.count) == (3, 3)
 
 
+def test_a_network_that_is_none_is_named():
+    with pytest.raises(TypeError, match="model must be a network or another callable, got NoneType"):
+        margins.suggest(None, [torch.zeros(1, 2)], [torch.zeros(1, 2)])
+
+
 def test_the_network_comes_back_as_it_was():
     model = Scaled().train()
     model.frozen.eval()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from energy_plugin.batches import parts, run
+from energy_plugin.batches import check_loader, parts, run
 from energy_plugin.energy import energy
 from energy_plugin.margins.measured import Collector, MarginSuggestion, suggestion
 from energy_plugin.outputs import evaluating, logits_of
@@ -46,10 +46,15 @@ def suggest(
         ignore_index: the void code of the targets.
 
     Raises:
-        TypeError: a batch, or the model's output, is of another form than said.
+        TypeError: the model cannot be called, a loader is a data set, or a batch or the model's output is of
+            another form than said.
         ValueError: a side has no sample, an energy is not finite, the ID mean is not below the OOD mean, or
             targets do not fit the logits.
     """
+    if not callable(model):
+        raise TypeError(f"model must be a network or another callable, got {type(model).__name__}.")
+    check_loader(id_loader, "id_loader")
+    check_loader(ood_loader, "ood_loader")
     id_side, marked, every, maps = Collector(), Collector(), Collector(), False
     with evaluating(model), torch.inference_mode():
         for energies, targets in _energies(model, id_loader, device):

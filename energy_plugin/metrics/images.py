@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
 
+from energy_plugin.batches import codes
 from energy_plugin.metrics.conventions import Convention
 from energy_plugin.metrics.conventions import convention as look_up
 from energy_plugin.metrics.evaluation import Results, evaluate
@@ -17,7 +18,7 @@ Images = Iterable[tuple[Tensor, Tensor]]
 
 
 def over_images(
-    images: Images, convention: str | Convention = "ptood", *, void: Iterable[int] = ()
+    images: Images, convention: str | Convention = "ptood", *, void: int | Iterable[int] = ()
 ) -> Results:
     """Compute the figures of a convention over images, pooled or per image as the convention has it.
 
@@ -25,10 +26,10 @@ def over_images(
         images: pairs of outlier scores and labels, each pair of one shape; a pair is an image, or a batch of
             images where the convention takes the mean over batches.
         convention: a key of `CONVENTIONS`, or a record of one's own.
-        void: label codes that belong to neither kind and are dropped.
+        void: label code or codes that belong to neither kind and are dropped.
 
     Raises:
-        TypeError: scores or labels of a wrong kind.
+        TypeError: scores or labels of a wrong kind, or images that are no pairs.
         ValueError: one kind is missing altogether, scores are NaN, or shapes differ.
         LookupError: no convention has this name.
     """
@@ -36,17 +37,19 @@ def over_images(
     return (pooled if rules.pooling == "pooled" else per_image)(images, rules, void=void)
 
 
-def pooled(images: Images, convention: str | Convention = "ptood", *, void: Iterable[int] = ()) -> Results:
+def pooled(
+    images: Images, convention: str | Convention = "ptood", *, void: int | Iterable[int] = ()
+) -> Results:
     """Put the pixels of all images into one list and compute the figures once.
 
     Images without OOD pixels join the list unless the convention skips them. All scores are kept in memory;
     `energy_plugin.streaming` does without. Arguments and errors are those of `over_images`.
     """
-    rules, codes = look_up(convention), set(void)
+    rules, dropped = look_up(convention), codes(void)
     kept: list[tuple[Tensor, Tensor]] = []
     skipped = 0
-    for scores, labels in images:
-        id_scores, ood_scores = divide(scores, labels, void=codes)
+    for scores, labels in _pairs(images):
+        id_scores, ood_scores = divide(scores, labels, void=dropped)
         if rules.lacking != "keep" and not len(ood_scores):
             skipped += 1
             continue
@@ -58,7 +61,7 @@ def pooled(images: Images, convention: str | Convention = "ptood", *, void: Iter
 
 
 def per_image(
-    images: Images, convention: str | Convention = "hendrycks-per-image", *, void: Iterable[int] = ()
+    images: Images, convention: str | Convention = "hendrycks-per-image", *, void: int | Iterable[int] = ()
 ) -> Results:
     """Compute the figures of each image and take their mean.
 
@@ -66,12 +69,12 @@ def per_image(
     convention says so (`lacking="one"`). Batches are weighted by their number of images. Arguments and errors
     are those of `over_images`.
     """
-    rules, codes = look_up(convention), set(void)
+    rules, dropped = look_up(convention), codes(void)
     weights: list[int] = []
     found: list[Results | None] = []
     skipped = n_id = n_ood = 0
-    for scores, labels in images:
-        id_scores, ood_scores = divide(scores, labels, void=codes)
+    for scores, labels in _pairs(images):
+        id_scores, ood_scores = divide(scores, labels, void=dropped)
         lacking = not len(id_scores) or not len(ood_scores)
         if lacking and rules.lacking != "one":
             skipped += 1
@@ -88,6 +91,17 @@ def per_image(
     }
     counts: dict[str, Any] = {"n_id": n_id, "n_ood": n_ood, "n_images": len(found), "n_skipped": skipped}
     return dataclasses.replace(first, **means, **counts)
+
+
+def _pairs(images: Images) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through the pairs, or say that they are none: a tensor of two rows would pass for a pair."""
+    for pair in images:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"images must be pairs (scores, labels), got a {type(pair).__name__} among them: one image "
+                "alone is [(scores, labels)]"
+            )
+        yield pair[0], pair[1]
 
 
 def _mean(found: list[Results | None], weights: list[int], name: str) -> float:

@@ -9,16 +9,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from energy_plugin.batches import codes
 from energy_plugin.metrics.sides import Ranked
 
 
-def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[Tensor, Tensor]:
+def split(scores: Tensor, labels: Tensor, *, void: int | Iterable[int] = ()) -> tuple[Tensor, Tensor]:
     """Divide labelled scores into those of in-distribution and of out-of-distribution samples.
 
     Args:
         scores: outlier scores of any shape and real dtype; in segmentation one score a pixel.
         labels: labels of the same shape; `>= 0` is in-distribution, `< 0` is out-of-distribution.
-        void: label codes that belong to neither kind and are dropped, such as `{255}`.
+        void: label code or codes that belong to neither kind and are dropped, such as 255 or `{255, 254}`.
 
     Returns:
         The in-distribution scores and the out-of-distribution scores, each of shape (N,).
@@ -32,16 +33,16 @@ def split(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[
         >>> split(torch.tensor([0.1, 0.9, 0.4]), torch.tensor([3, -1, 255]), void={255})
         (tensor([0.1000]), tensor([0.9000]))
     """
-    void = set(void)
-    id_scores, ood_scores = divide(scores, labels, void=void)
+    dropped = codes(void)
+    id_scores, ood_scores = divide(scores, labels, void=dropped)
     if not id_scores.numel() or not ood_scores.numel():
         raise ValueError(
-            _one_kind(torch.as_tensor(labels), id_scores.numel(), ood_scores.numel(), sorted(void))
+            _one_kind(torch.as_tensor(labels), id_scores.numel(), ood_scores.numel(), sorted(dropped))
         )
     return id_scores, ood_scores
 
 
-def divide(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple[Tensor, Tensor]:
+def divide(scores: Tensor, labels: Tensor, *, void: int | Iterable[int] = ()) -> tuple[Tensor, Tensor]:
     """Divide labelled scores as `split` does, but accept that one kind is missing.
 
     Raises:
@@ -65,7 +66,7 @@ def divide(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple
     labels = labels.to(scores.device).reshape(-1)
     scores = scores.reshape(-1)
     ood, ident = labels < 0, labels >= 0
-    for code in void:
+    for code in codes(void):
         kept = labels != code
         ood &= kept
         ident &= kept
@@ -74,8 +75,8 @@ def divide(scores: Tensor, labels: Tensor, *, void: Iterable[int] = ()) -> tuple
 
 def _one_kind(labels: Tensor, n_id: int, n_ood: int, void: list[int]) -> str:
     """Say which codes were seen and, where a known trap fits, which one it is."""
-    codes, counts = torch.unique(labels, return_counts=True)
-    seen = {int(code): int(count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)}
+    values, counts = torch.unique(labels, return_counts=True)
+    seen = {int(code): int(count) for code, count in zip(values.tolist(), counts.tolist(), strict=True)}
     shown = ", ".join(f"{code} ({count}x)" for code, count in list(seen.items())[:8])
     message = (
         f"both kinds are needed, got {n_id} ID (label >= 0) and {n_ood} OOD (label < 0) samples; "
@@ -171,21 +172,25 @@ def as_outlier_scores(scores: Tensor, *, higher_is: Literal["ood", "id"]) -> Ten
     """Turn scores of either direction into outlier scores: higher = more out-of-distribution.
 
     Args:
-        scores: scores of any shape; integers come back as float64 where the sign turns.
+        scores: scores of any shape, a tensor or what becomes one; integers come back as float64 where the
+            sign turns.
         higher_is: what a high score means where the scores come from: `"ood"` (pytorch-ood, oodeel: the
             energy) or `"id"` (OpenOOD, detectors: a confidence, such as logsumexp).
 
     Returns:
-        The scores themselves, or their negatives.
+        The scores themselves, or their negatives; a tensor.
 
     Raises:
+        TypeError: the scores are no real numbers.
         ValueError: `higher_is` is something else.
     """
+    if higher_is not in ("ood", "id"):
+        raise ValueError(f"higher_is must be 'ood' or 'id', got {higher_is!r}")
+    if not isinstance(scores, Tensor):
+        scores = as_tensor(scores, "scores")
     if higher_is == "ood":
         return scores
-    if higher_is == "id":
-        return -(scores if scores.is_floating_point() else scores.double())
-    raise ValueError(f"higher_is must be 'ood' or 'id', got {higher_is!r}")
+    return -(scores if scores.is_floating_point() else scores.double())
 
 
 def check_orientation(id_scores: Tensor, ood_scores: Tensor) -> float:

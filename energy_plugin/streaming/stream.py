@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from energy_plugin.batches import codes
 from energy_plugin.metrics.conventions import Convention
 from energy_plugin.metrics.conventions import convention as look_up
 from energy_plugin.metrics.evaluation import Results, evaluate
@@ -96,7 +97,7 @@ class StreamingMetrics:
         exact_up_to: number of scores, both kinds together, up to which figures are exact (8 bytes each at
             most).
         bins: number of bins beyond that, at least 2; between half and all of them are used, 16 bytes each.
-        void: label codes that `update` drops.
+        void: label code or codes that `update` drops.
 
     Raises:
         LookupError: no convention has this name.
@@ -115,12 +116,12 @@ class StreamingMetrics:
         *,
         exact_up_to: int = 1 << 20,
         bins: int = 1 << 17,
-        void: Iterable[int] = (),
+        void: int | Iterable[int] = (),
     ) -> None:
         if exact_up_to < 0 or bins < 2:
             raise ValueError(f"exact_up_to must be >= 0 and bins >= 2, got {exact_up_to} and {bins}")
         self.convention = _pooling(look_up(convention))
-        self.exact_up_to, self.bins, self.void = exact_up_to, bins, frozenset(void)
+        self.exact_up_to, self.bins, self.void = exact_up_to, bins, frozenset(codes(void))
         self.reset()
 
     def reset(self) -> None:

@@ -23,6 +23,20 @@ def _image(seed, shift, *, ood=True, ident=True):
 IMAGES = [_image(0, 1.0), _image(1, 2.0), _image(2, 0.0, ood=False)]
 
 
+@pytest.mark.parametrize("figures", [metrics.pooled, metrics.per_image, metrics.over_images])
+def test_one_pair_alone_is_refused(figures):
+    """Its two tensors would be taken apart into rows."""
+    scores, labels = IMAGES[0]
+    with pytest.raises(TypeError, match=r"must be pairs .*\[\(scores, labels\)\]"):
+        figures((scores[:2], labels[:2]))
+
+
+def test_a_void_code_may_stand_alone():
+    for convention in ("pebal", "hendrycks-per-image"):
+        several = metrics.over_images(IMAGES, convention, void={255})
+        assert metrics.over_images(IMAGES, convention, void=255) == several
+
+
 def test_pooled_figures_come_from_one_list():
     scores, labels = (torch.stack(parts) for parts in zip(*IMAGES, strict=True))
     expected = metrics.evaluate(*metrics.split(scores, labels, void={255}), "pebal")

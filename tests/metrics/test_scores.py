@@ -80,6 +80,13 @@ def test_scores_of_the_other_direction_are_turned():
     assert metrics.as_outlier_scores(confidences, higher_is="ood") is confidences
     small = torch.tensor([0, 3], dtype=torch.uint8)
     assert metrics.as_outlier_scores(small, higher_is="id").tolist() == [0.0, -3.0]
+    for come in ([3.0, 1.0], np.array([3.0, 1.0]), np.array([3, 1])):
+        for higher_is, expected in (("id", [-3.0, -1.0]), ("ood", [3.0, 1.0])):
+            found = metrics.as_outlier_scores(come, higher_is=higher_is)
+            assert isinstance(found, torch.Tensor)
+            assert found.tolist() == expected
+    with pytest.raises(TypeError, match="scores must be a tensor of real numbers, got str"):
+        metrics.as_outlier_scores("ab", higher_is="id")
     with pytest.raises(ValueError, match="'ood' or 'id', got 'in'"):
         metrics.as_outlier_scores(confidences, higher_is="in")
 
