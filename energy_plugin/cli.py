@@ -109,6 +109,9 @@ def _run_plugin_command(manager: PluginManager, name: str, arguments: Sequence[s
 
 
 def _list(manager: PluginManager, options: argparse.Namespace) -> int:
+    if options.kind not in (None, "published") and (options.published or options.source):
+        given = "--source" if options.source else "--published"
+        return _complain(f"{given} shows published values: leave {options.kind!r} away.", USAGE)
     if options.published or options.source:
         return _list_published(manager, options)
     offers = manager.offers(options.kind)
@@ -280,7 +283,7 @@ def _remark(offer: Offer, offers: Iterable[Offer]) -> str:
 
 
 def _lacking(record: Record) -> str:
-    advice = f": python -m pip install {record.extra!r}" if record.extra else ""
+    advice = f": {record.how_to_install()}" if record.extra else ""
     return f"needs {', '.join(record.missing())}{advice}"
 
 

@@ -130,12 +130,18 @@ def set_aside(candidate: Plugin, stage: Stage, error: BaseException) -> Problem:
 
 def clash(kind: type[Record], name: str, owners: Sequence[Offer]) -> Problem:
     """Say who claims one name, and how to choose."""
+    homes = [offer.plugin.distribution for offer in owners]
+    if "" in homes or len(set(homes)) < len(homes):
+        homes = [offer.plugin.key for offer in owners]
     who = " and ".join(f"the {offer.plugin} ({offer.record.target})" for offer in owners)
     return Problem(
         plugins=tuple(offer.plugin for offer in owners),
         stage="names",
         what=f"The {kind.kind} {name!r} has {len(owners)} owners: {who}.",
-        advice=f"Switch one off: {' or '.join(f'{DISABLE}={offer.plugin.key}' for offer in owners)}",
+        advice=(
+            f"Say whose, get({kind.kind!r}, {name!r}, distribution={' or '.join(map(repr, homes))}), "
+            f"or switch one off: {' or '.join(f'{DISABLE}={offer.plugin.key}' for offer in owners)}"
+        ),
     )
 
 

@@ -177,31 +177,37 @@ class PluginManager:
         return self._sole(CommandSpec)
 
     @overload
-    def get(self, kind: Literal["loss"], name: str) -> LossSpec: ...
+    def get(self, kind: Literal["loss"], name: str, *, distribution: str = "") -> LossSpec: ...
     @overload
-    def get(self, kind: Literal["detector"], name: str) -> DetectorSpec: ...
+    def get(self, kind: Literal["detector"], name: str, *, distribution: str = "") -> DetectorSpec: ...
     @overload
-    def get(self, kind: Literal["backbone"], name: str) -> BackboneSpec: ...
+    def get(self, kind: Literal["backbone"], name: str, *, distribution: str = "") -> BackboneSpec: ...
     @overload
-    def get(self, kind: Literal["dataset"], name: str) -> DatasetSpec: ...
+    def get(self, kind: Literal["dataset"], name: str, *, distribution: str = "") -> DatasetSpec: ...
     @overload
-    def get(self, kind: Literal["host"], name: str) -> HostSpec: ...
+    def get(self, kind: Literal["host"], name: str, *, distribution: str = "") -> HostSpec: ...
     @overload
-    def get(self, kind: Literal["published"], name: str) -> PublishedSpec: ...
+    def get(self, kind: Literal["published"], name: str, *, distribution: str = "") -> PublishedSpec: ...
     @overload
-    def get(self, kind: Literal["command"], name: str) -> CommandSpec: ...
+    def get(self, kind: Literal["command"], name: str, *, distribution: str = "") -> CommandSpec: ...
 
-    def get(self, kind: str, name: str) -> Record:
+    def get(self, kind: str, name: str, *, distribution: str = "") -> Record:
         """Return the record of this kind and name; nothing is imported.
 
-        `family:member` names a member of a backbone family, where no record has that whole name.
+        `family:member` names a member of a backbone family, where no record has that whole name. Where two
+        plug-ins own a name, `distribution` says whose is wanted (or `distribution:plug-in`, as in `block`).
 
         Raises:
             UnknownNameError: Nobody owns the name, or the kind is none; with near misses.
-            DuplicateNameError: Two plug-ins own it; with both and how to switch one off.
+            DuplicateNameError: Two plug-ins own it; with both, and how to choose.
         """
         names = self._by_name(_kind(kind))
         owners = names.get(name, []) or _family(names, name)
+        if distribution and owners:
+            everybody, owners = owners, [o for o in owners if o.plugin.matches({canonical(distribution)})]
+            if not owners:
+                others = " and ".join(f"the {offer.plugin}" for offer in everybody)
+                raise UnknownNameError(f"The {kind} {name!r} is none of {distribution!r}, but of {others}.")
         if len(owners) > 1:
             raise DuplicateNameError(str(clash(_kind(kind), name, owners)))
         if owners:

@@ -34,7 +34,8 @@ class Record:
         tasks: `classification` (logits B x C) and/or `segmentation` (logits B x C x spatial).
         summary: One line for people.
         requires: Importable modules that the target needs beyond its own distribution.
-        extra: What to hand to `pip install` when one of them is missing, such as `energy-plugin[timm]`.
+        extra: What to hand to `pip install` when one of them is missing, such as `energy-plugin[timm]`;
+            several requirements are parted by white space.
     """
 
     kind: ClassVar[str] = "record"
@@ -127,7 +128,11 @@ class Record:
     def _advice(self) -> str:
         if not self.extra:
             return "Its record names no extra to install: see its documentation."
-        return f"Install it with: python -m pip install {self.extra!r}"
+        return f"Install it with: {self.how_to_install()}"
+
+    def how_to_install(self) -> str:
+        """Return the command that brings what is missing; empty where the record names nothing."""
+        return f"python -m pip install {' '.join(map(repr, self.extra.split()))}" if self.extra else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +229,20 @@ class HostSpec(Record):
 
     `load()` imports the host and gives a callable without arguments; calling it makes the change and returns
     an `energy_plugin.Registration`.
+
+    Attributes:
+        apart: Whether the host needs an environment of its own, since it breaks beside what others here need.
     """
 
     kind = "host"
     hook = "ood_hosts"
+
+    apart: bool = False
+
+    def how_to_install(self) -> str:
+        """Return the command, and that it is for an environment of its own, where it is."""
+        command = super().how_to_install()
+        return f"{command}, in an environment of its own" if command and self.apart else command
 
     def load(self) -> Any:
         """Import the host, then the bridge to it.

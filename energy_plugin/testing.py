@@ -183,7 +183,9 @@ def _check_lookup(lookup: Callable[[str, str], Any]) -> None:
         ):
             try:
                 guessed = lookup("ood_detectors", name)
-            except Exception:  # noqa: BLE001, S112 - which error a host raises is its own choice
+            except Exception as error:  # noqa: BLE001 - which error a host raises is its own choice
+                named = name != trial.CLAIMED or all(owner in str(error) for owner in trial.CLAIMANTS)
+                check.that(named, f"{why}: the error must name both, got {type(error).__name__}: {error}")
                 continue
             check.that(False, f"{why} must be an error, but the lookup gave {guessed!r}")
 

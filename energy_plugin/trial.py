@@ -15,6 +15,9 @@ GOOD = "contract_trial_good"
 CLAIMED = "contract_trial_claimed"
 ABSENT = "contract_trial_absent"
 
+CLAIMANTS = ("contract_trial_first", "contract_trial_second")
+"""The distributions that both own `CLAIMED`."""
+
 _HEAD = f"""
 import pluggy
 from types import SimpleNamespace

@@ -38,6 +38,7 @@ def example() -> Any:
 def test_the_ten_lines_are_ten() -> None:
     body = BLOCKS[0].split("def offers(hook):\n")[1].split("\n\n")[0]
     assert len(body.splitlines()) <= 10
+    assert len(BLOCKS[0].split("def find(hook, name):\n")[1].splitlines()) <= 5
 
 
 def test_the_ten_lines_find_ours_and_keep_the_contract(page: dict[str, Any]) -> None:
@@ -48,6 +49,14 @@ def test_the_ten_lines_find_ours_and_keep_the_contract(page: dict[str, Any]) -> 
         _, broken = page["offers"]("ood_detectors")
     told = {line.split(" of ")[0] for line in broken}
     assert told == {"contract_trial_import", "contract_trial_hook"}
+
+
+def test_the_ten_lines_say_whose_a_name_is(page: dict[str, Any]) -> None:
+    with trial.installed():
+        with pytest.raises(LookupError, match=r"has 2 owners: \['contract_trial_first', '.*_second'\]"):
+            page["find"]("ood_detectors", trial.CLAIMED)
+        with pytest.raises(LookupError, match=f"'{trial.ABSENT}' has 0 owners"):
+            page["find"]("ood_detectors", trial.ABSENT)
 
 
 def test_the_example_host_is_the_pages() -> None:
@@ -65,17 +74,15 @@ def test_nothing_is_left_of_the_trial(page: dict[str, Any]) -> None:
 
 
 def test_lookups_that_break_the_contract_are_caught(page: dict[str, Any]) -> None:
-    guessing = BLOCKS[0].replace(
-        "[(_, record)] = offers(hook)[0][name]", "_, record = offers(hook)[0][name][0]"
-    )
+    guessing = BLOCKS[0].replace("if len(owners) != 1:", "if not owners:")
     unguarded = BLOCKS[0].replace("except Exception as error:", "except KeyError as error:")
-    silent = BLOCKS[0].replace(
-        "    [(_, record)]", "    if name not in offers(hook)[0]: return None\n    [(_, record)]"
-    )
+    silent = BLOCKS[0].replace("    if len(owners)", "    if not owners: return None\n    if len(owners)")
+    curt = BLOCKS[0].replace(": {[owner for owner, _ in owners]}", "")
     for source, told in (
         (guessing, "a name with two owners must be an error"),
         (unguarded, "with broken plug-ins installed, looking up a good one raised"),
         (silent, "a name that nobody has must be an error, but the lookup gave None"),
+        (curt, "a name with two owners: the error must name both, got LookupError"),
     ):
         assert source != BLOCKS[0]
         names: dict[str, Any] = {}

@@ -15,7 +15,8 @@ def ood_hosts() -> tuple[HostSpec, ...]:
             target="energy_plugin_detectors.bridge:register",
             tasks=("classification",),
             requires=("detectors",),
-            extra="detectors==0.1.11",  # no extra of ours: it breaks on import beside the timm of [timm]
+            extra="energy-plugin detectors==0.1.11 timm==1.0.15",
+            apart=True,  # no extra of ours: it breaks on import beside the timm of [timm]
             summary="Adds the method 'energy_plugin' and our loss; needs timm 1.0.15, not that of [timm].",
         ),
     )

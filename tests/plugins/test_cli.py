@@ -24,7 +24,7 @@ def ood_commands():
     return [
         S(name="greet", target="with_commands:configure", summary="Say hello to 100% of people."),
         S(name="list", target="with_commands:configure"),
-        S(name="needy", target="json:dumps", requires=("no_such_module",), extra="suite[bench]"),
+        S(name="needy", target="json:dumps", requires=("no_such_module",), extra="suite[bench] two==2"),
         S(name="broken", target="with_commands:gone"),
     ]
 
@@ -126,10 +126,10 @@ def test_doctor_tells_what_is_missing_and_how_to_install_it(
     commands: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor"]) == 0
-    lines = "  command needy\n    needs no_such_module: python -m pip install 'suite[bench]'\n"
+    lines = "  command needy\n    needs no_such_module: python -m pip install 'suite[bench]' 'two==2'\n"
     assert lines in capsys.readouterr().out
     (needy,) = [offer for offer in document(capsys, "list")["offers"] if offer["name"] == "needy"]
-    assert (needy["missing"], needy["extra"]) == (["no_such_module"], "suite[bench]")
+    assert (needy["missing"], needy["extra"]) == (["no_such_module"], "suite[bench] two==2")
 
 
 def test_doctor_loads_every_target_when_asked(

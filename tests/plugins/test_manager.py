@@ -125,6 +125,18 @@ def test_two_owners_of_a_name_are_both_named_when_it_is_asked_for(install: Insta
     assert manager.get("detector", "energy")
     assert len([offer for offer in manager.offers("loss") if offer.record.name == "energy_regularized"]) == 2
 
+    assert "distribution='claims-ours' or 'energy-plugin')" in str(caught.value)
+    for owner, target in (
+        ("energy-plugin", "energy_plugin.loss:EnergyRegularizedLoss"),
+        ("claims_ours", "claims_ours:Loss"),
+        ("claims-ours:claims_ours", "claims_ours:Loss"),
+    ):
+        assert manager.get("loss", "energy_regularized", distribution=owner).target == target
+    with pytest.raises(UnknownNameError, match="is none of 'good-one', but of the plug-in 'claims_ours'"):
+        manager.get("loss", "energy_regularized", distribution="good-one")
+    with pytest.raises(UnknownNameError, match="No plug-in offers the loss 'energy_regularised'"):
+        manager.get("loss", "energy_regularised", distribution="good-one")
+
     manager.block("claims-ours")
     assert manager.get("loss", "energy_regularized").target == "energy_plugin.loss:EnergyRegularizedLoss"
     assert manager.problems == ()
@@ -135,6 +147,32 @@ def test_one_name_of_two_kinds_is_no_clash() -> None:
     manager = PluginManager().discover().add(plugin, "mine")
     assert manager.problems == ()
     assert manager.get("loss", "energy").target == "json:dumps"
+
+
+def test_two_plugins_of_one_distribution_are_told_apart_by_their_keys(install: Install) -> None:
+    entries = "[ood_benchmark]\nmine = one_dist\nyours = one_dist\n"
+    install("one-dist", loss="twice", entry_points=entries)
+    manager = PluginManager().discover()
+    with pytest.raises(DuplicateNameError, match="distribution='one-dist:mine' or 'one-dist:yours'"):
+        manager.get("loss", "twice")
+    with pytest.raises(DuplicateNameError, match="has 2 owners"):
+        manager.get("loss", "twice", distribution="one-dist")
+    assert manager.get("loss", "twice", distribution="one-dist:yours").target == "one_dist:Loss"
+
+
+def test_our_distributions_name_switches_off_all_of_ours_and_a_key_the_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = {plugin.key for plugin in PluginManager().discover().plugins}
+    monkeypatch.setenv(DISABLE, "energy-plugin:energy_plugin")
+    (off,) = PluginManager().discover().switched_off
+    assert off.key == "energy-plugin:energy_plugin"
+    monkeypatch.setenv(DISABLE, "energy_plugin")
+    manager = PluginManager().discover()
+    assert {plugin.key for plugin in manager.switched_off} == {
+        key for key in ours if key.startswith("energy-plugin:")
+    }
+    assert len(manager.switched_off) > 3
 
 
 def test_one_entry_point_name_of_two_distributions_is_no_clash(install: Install) -> None:

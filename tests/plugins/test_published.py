@@ -79,6 +79,15 @@ def test_a_file_that_cannot_be_read_is_named(manager, tmp_path, text):
         published(manager)
 
 
+@pytest.mark.parametrize("option", [["--source", "song_energy_ood"], ["--published"]])
+def test_the_command_refuses_a_kind_beside_published_values(capsys, option):
+    assert main(["list", "loss", *option]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{option[0]} shows published values: leave 'loss' away" in printed.err
+    assert main(["list", "published", *option]) == 0
+
+
 def test_the_command_shows_tables_of_all_sources_and_values_of_one(capsys):
     assert main(["list", "--published"]) == 0
     every = capsys.readouterr().out

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from energy_plugin.errors import ExtraMissingError, HostMissingError
+from energy_plugin.manager import default_manager
 from energy_plugin.records import (
     KINDS,
     CommandSpec,
@@ -161,6 +162,23 @@ def test_a_host_that_breaks_on_import_is_told_with_versions(
         "pip install 'broken-suite<0.1'",
     ):
         assert part in str(caught.value)
+
+
+def test_a_host_that_needs_an_environment_of_its_own_says_so() -> None:
+    spec = HostSpec(
+        name="suite", target="json:dumps", requires=("no_such",), extra="ours suite==1 timm<2", apart=True
+    )
+    wanted = "python -m pip install 'ours' 'suite==1' 'timm<2', in an environment of its own"
+    assert spec.how_to_install() == wanted
+    with pytest.raises(HostMissingError) as caught:
+        spec.load()
+    assert wanted in str(caught.value)
+    assert HostSpec(name="suite", target="json:dumps", apart=True).how_to_install() == ""
+
+
+def test_detectors_is_told_with_the_timm_it_needs() -> None:
+    told = default_manager().get("host", "detectors").how_to_install()
+    assert told.endswith("'detectors==0.1.11' 'timm==1.0.15', in an environment of its own")
 
 
 def test_published_values_are_a_folder() -> None:
