@@ -144,8 +144,10 @@ def _runner(config: pytest.Config) -> Runner:
 @pytest.fixture
 def published_verdict(published_value: tuple[Source, PublishedValue], pytestconfig: pytest.Config) -> Verdict:
     """The verdict on one published value; the test is skipped, with the reason, where it was not run."""
-    verdict = _runner(pytestconfig).verdict(*published_value)
+    verdict = _runner(pytestconfig).attempt(*published_value)
     pytestconfig.stash[_VERDICTS][verdict.id] = verdict
+    if verdict.failed:
+        pytest.fail(str(verdict), pytrace=False)
     if verdict.status == "not run":
         pytest.skip(f"not run: {verdict.reason}")
     return verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -42,15 +43,31 @@ class Figure:
     bound: float = 0.0
 
 
-def outlier_scores(manager: PluginManager, method: str, logits: Tensor) -> Tensor:
+def outlier_scores(manager: PluginManager, method: str, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Score logits (N, C) by the detector of this name: (N,), higher = more OOD whatever its own direction.
+
+    It is given a copy: what a stranger's detector does to its input concerns nobody else.
 
     Raises:
         LookupError: No plug-in offers it.
+        ValueError: It gave something else than a score an image.
     """
     spec = manager.get("detector", method)
-    scores: Tensor = spec.load()().score(logits)
+    options = {} if temperature == 1.0 else {"temperature": temperature}
+    scores = spec.load()(**options).score(logits.clone())
+    shape = tuple(getattr(scores, "shape", ()))
+    if shape != (len(logits),):
+        raise ValueError(
+            f"the detector {method!r} gave {type(scores).__name__} of shape {shape} for logits of shape "
+            f"{tuple(logits.shape)}; expected one score an image, ({len(logits)},)."
+        )
     return as_outlier_scores(scores, higher_is=spec.higher_is)
+
+
+def takes_temperature(manager: PluginManager, method: str) -> bool:
+    """Whether a detector can be made with `temperature=...`."""
+    parameters = inspect.signature(manager.get("detector", method).load()).parameters.values()
+    return any(known.name == "temperature" or known.kind is known.VAR_KEYWORD for known in parameters)
 
 
 def is_wrong(logits: Tensor, labels: Tensor) -> Tensor:
