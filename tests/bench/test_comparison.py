@@ -114,18 +114,23 @@ def test_an_unknown_detector_is_told(runner):
         measured(runner, ("max_logits",))
 
 
-def test_a_detector_of_two_owners_is_left_out_and_told(runner):
-    class Rival:
-        @hookimpl
-        def ood_detectors(self):
-            return [DetectorSpec(name="msp", target="strange_detectors:Bright")]
+class Rival:
+    """Takes names that others have, too."""
 
+    @hookimpl
+    def ood_detectors(self):
+        return [DetectorSpec(name=n, target="strange_detectors:Bright") for n in ("msp", "bright_logit")]
+
+
+def test_of_a_name_that_others_took_ours_is_measured_and_theirs_are_left_out_and_told(runner):
+    expected = measured(runner, ("msp",))
     runner.manager.add(Rival(), "energy_plugin_extra")
     said = []
-    assert "msp" not in third_party(runner.manager)
+    assert not {"msp", "bright_logit"} & set(third_party(runner.manager))
     found = measured(runner, ("msp", "bright_logit"), said.append)
-    assert {v.asked.method for v in found.values()} == {"bright_logit"}
+    assert {name: v.measured for name, v in found.items()} == {n: v.measured for n, v in expected.items()}
     assert len(said) == 1
+    assert "'bright_logit' is left out" in said[0]
     assert "energy_plugin_extra" in said[0]
 
 

@@ -130,5 +130,5 @@ def test_ctrl_c_leaves_what_was_there(verdicts, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("energy_plugin_bench.report_command.rendered", interrupted)
     assert main(["report", "--from", str(verdicts)]) == 130
     assert (tmp_path / "report.html").read_text() == "the last one"
-    assert "Logits that were computed are kept" in capsys.readouterr().err
+    assert "What networks gave is kept" in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 1

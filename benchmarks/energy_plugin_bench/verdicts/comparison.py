@@ -12,26 +12,13 @@ from energy_plugin.manager import PluginManager
 from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.passes.cache import to_stderr
 from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS, CLASSIFICATION_METRICS, PublishedValue, Source
+from energy_plugin_bench.verdicts.measure import detector_record, is_ours
 from energy_plugin_bench.verdicts.questions import measured_id, question
 from energy_plugin_bench.verdicts.runner import Runner
 from energy_plugin_bench.verdicts.verdict import Question, Verdict
 
 BESIDE = ("energy", "msp", "max_logit")
 """Scores of the house that every report compares."""
-_HOUSE = frozenset(
-    f"energy_plugin{part}"
-    for part in (
-        "",
-        "_bench",
-        "_detectors",
-        "_oodeel",
-        "_openood",
-        "_pytorch_ood",
-        "_timm",
-        "_torch_uncertainty",
-    )
-)
-"""Our own packages; a stranger's name may begin like them."""
 
 
 def third_party(manager: PluginManager) -> dict[str, str]:
@@ -40,7 +27,7 @@ def third_party(manager: PluginManager) -> dict[str, str]:
     return {
         offer.record.name: str(offer.plugin)
         for offer in manager.offers("detector")
-        if offer.record.name in sole and offer.record.target.partition(":")[0].partition(".")[0] not in _HOUSE
+        if offer.record.name in sole and not is_ours(offer.record)
     }
 
 
@@ -118,9 +105,9 @@ def beside(
 
 
 def _of_name(manager: PluginManager, name: str, say: Callable[[str], None]) -> DetectorSpec | None:
-    """The detector of a name; None, and said, where two plug-ins own it."""
+    """The detector of a name; None, and said, where two other plug-ins own it."""
     try:
-        return manager.get("detector", name)
+        return detector_record(manager, name)
     except DuplicateNameError as error:
         say(f"the detector {name!r} is left out: {error.args[0]}")
         return None

@@ -11,7 +11,7 @@ from energy_plugin_bench.passes.passes import Passes
 from energy_plugin_bench.values.recipe import Recipe
 from energy_plugin_bench.values.registry import Registry
 from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS
-from energy_plugin_bench.verdicts.measure import takes_temperature
+from energy_plugin_bench.verdicts.measure import detector_record, takes_temperature
 from energy_plugin_bench.verdicts.pixels import PIXEL_METRICS
 from energy_plugin_bench.verdicts.questions import passes_of
 from energy_plugin_bench.verdicts.verdict import Question
@@ -62,7 +62,7 @@ class Obstacles:
 
     def _not_a_detector(self, name: str) -> str:
         try:
-            self._manager.get("detector", name)
+            detector_record(self._manager, name)
         except DuplicateNameError as error:
             return str(error.args[0])
         except LookupError:

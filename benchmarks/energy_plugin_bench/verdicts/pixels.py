@@ -17,10 +17,9 @@ from energy_plugin.segmentation import Evaluation, OverClasses
 from energy_plugin.segmentation.scoring import Scorer, logits_for, scorers
 from energy_plugin_bench.passes.cache import Tensors
 from energy_plugin_bench.passes.computing import Computing
-from energy_plugin_bench.passes.fingerprint import OWN
 from energy_plugin_bench.passes.passes import Origin, Passes
 from energy_plugin_bench.values.recipe import Network, Recipe
-from energy_plugin_bench.verdicts.measure import Figure
+from energy_plugin_bench.verdicts.measure import Figure, detector_record, is_ours
 from energy_plugin_bench.verdicts.verdict import Question
 
 PIXEL_METRICS = ("auroc", "aupr", "aupr_in", "aupr_out", "fpr95")
@@ -104,7 +103,7 @@ class _PixelPass:
 
     def images(self) -> Iterator[tuple[Tensor, dict[str, Tensor], bool]]:
         """Yield sides (1 x H x W: 0 ID, -1 OOD, or void), maps (1 x H x W) and whether they were kept."""
-        targets = (self._passes.manager.get("detector", name).target for name in sorted(self._methods))
+        targets = (detector_record(self._passes.manager, name).target for name in sorted(self._methods))
         parts = self._passes.parts(
             self._recipe,
             self._network,
@@ -157,10 +156,10 @@ def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) 
     Raises:
         LookupError: No plug-in offers it.
     """
-    spec = manager.get("detector", name)
+    spec = detector_record(manager, name)
     detector = spec.load()(**options)
 
-    ours = spec.target.partition(".")[0] in ("energy_plugin", OWN)
+    ours = is_ours(spec)
 
     def score(logits: Tensor) -> Tensor:
         # What a stranger's detector does to its input concerns nobody else.
