@@ -39,7 +39,7 @@ from energy_plugin_bench.verdicts.verdict import Verdict
 ALL_REPRODUCED, SOME_DIFFER, USAGE, NOTHING_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = (
     "Exit codes: 0 every row that was run is reproduced, or differs and the recipe says why; 1 some "
-    "differ otherwise; 2 wrong usage or files; 3 nothing could be verified."
+    "differ otherwise; 2 wrong usage, or files or plug-ins at fault; 3 nothing could be verified; 130 Ctrl-C."
 )
 
 
