@@ -50,7 +50,9 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", default="", help="rows of this source only")
     parser.add_argument(
-        "--data-root", metavar="DIR", help=f"folder with mnist/ and cifar/ (default: ${DATA_ROOT})"
+        "--data-root",
+        metavar="DIR",
+        help=f"folder of weights and images that rows need; what is not run says which (default: ${DATA_ROOT})",
     )
     parser.add_argument(
         "--from-images",

@@ -30,7 +30,11 @@ _VERDICTS = pytest.StashKey[dict[str, "Verdict"]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options, all with the prefix --energy."""
     group = parser.getgroup("energy", "published values")
-    group.addoption("--energy-data-root", metavar="DIR", help="folder with mnist/ and cifar/")
+    group.addoption(
+        "--energy-data-root",
+        metavar="DIR",
+        help="folder of weights and images that rows need; what is not run says which",
+    )
     group.addoption(
         "--energy-from-images", action="store_true", help="compute logits anew wherever images are there"
     )
