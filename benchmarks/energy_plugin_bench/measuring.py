@@ -52,7 +52,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root",
         metavar="DIR",
-        help=f"folder of weights and images that rows need; what is not run says which (default: ${DATA_ROOT})",
+        help=f"folder of weights and images; what is not run says which it needs (default: ${DATA_ROOT})",
     )
     parser.add_argument(
         "--from-images",

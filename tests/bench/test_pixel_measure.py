@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from energy_plugin import hookimpl, labels
-from energy_plugin.metrics import aupr, auroc
+from energy_plugin.metrics import aupr, auroc, fpr_at_tpr
 from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
@@ -254,14 +254,19 @@ def test_other_plug_ins_detectors_score_the_maps_of_the_same_pass(runner, cache,
 
 
 def test_a_detector_cannot_change_the_maps_of_others(runner, monkeypatch):
-    expected = figures(runner())
-    rude = type("Rude", (), {"score": lambda self, logits: logits.zero_()[:, 0]})
-    monkeypatch.setitem(sys.modules, "strange_pixels", module := ModuleType("strange_pixels"))
-    module.FirstLogit = module.Pooled = module.Hungry = rude
+    module = ModuleType("strange_pixels")
+    module.FirstLogit = type("Rude", (), {"score": lambda self, logits: logits.zero_()[:, 0]})
+    module.Pooled = module.Hungry = FirstLogit
+    monkeypatch.setitem(sys.modules, "strange_pixels", module)
     measuring = runner()
     measuring.manager.add(Stranger(), "stranger")
     measuring.beside_pixels = ("first_logit", "pooled")
-    assert figures(measuring) == expected
+    found = {v.asked.method: v for v in beside(measuring, list(measuring.registry.rows()), ("pooled",))}
+    inside, outside = scores(lambda logits: -logits[0])
+    assert found["pooled"].asked.metric == "fpr95"
+    assert found["pooled"].measured == pytest.approx(
+        100 * fpr_at_tpr(inside, outside, rule="linear"), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
