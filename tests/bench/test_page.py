@@ -101,6 +101,59 @@ def test_a_report_without_anything_beside_verdicts_is_a_page_too():
     assert "needs weights" in page
 
 
+def of_pixels(name, method, measured, **changes):
+    asked = Question("seg", name, "anomalous_pixels", method, "auroc", changes.pop("convention", "pebal"))
+    return made("alpha", "seg", asked=asked, id=f"{name} {method}", measured=measured, **changes)
+
+
+def lines(verdicts):
+    """Cells of the table of detectors: sets, metric with convention, figures."""
+    page = to_html(dataclasses.replace(report(), verdicts=tuple(verdicts)))
+    table = page.partition('<section id="detectors">')[2].partition("</section>")[0]
+    rows = re.findall(r"<tr><td>seg <small>alpha</small></td>(.*?)</tr>", table)
+    return [re.findall(r'<td(?: class="n( best)?")?[^>]*>(.*?)</td>', row) for row in rows]
+
+
+def test_detectors_stand_beside_each_other_on_the_same_set_only():
+    found = lines(
+        [
+            of_pixels("anomaly21", "energy", 90.0),
+            of_pixels("anomaly21", "msp", 80.0),
+            of_pixels("obstacle21", "msp", 70.0, status="differs"),
+            of_pixels("obstacle21", "energy", 60.0),
+            of_pixels("static", "energy", 99.0),  # alone: nothing to compare with
+        ]
+    )
+    metric = ("", "AUROC <small>pebal</small>")
+    assert found == [
+        [("", "anomaly21 / anomalous_pixels"), metric, (" best", "90.00 ✓"), ("", "80.00 ✓")],
+        [("", "obstacle21 / anomalous_pixels"), metric, ("", "60.00 ✓"), (" best", "70.00 ✗")],
+    ]
+
+
+def test_detectors_of_two_conventions_stand_on_two_lines():
+    verdicts = [
+        of_pixels("static", method, 80.0, convention=convention)
+        for convention in ("pebal", "smiyc")
+        for method in ("energy", "msp")
+    ]
+    assert [line[1][1] for line in lines(verdicts)] == [
+        "AUROC <small>pebal</small>",
+        "AUROC <small>smiyc</small>",
+    ]
+
+
+def test_a_figure_that_is_printed_twice_has_both_verdicts_and_no_number_is_not_the_best():
+    found = lines(
+        [
+            of_pixels("static", "energy", 80.0),
+            of_pixels("static", "energy", 80.0, status="differs"),
+            of_pixels("static", "msp", float("nan")),
+        ]
+    )
+    assert found[0][2:] == [(" best", "80.00 ✓ ✗"), ("", "nan ✓")]
+
+
 @pytest.fixture(scope="module")
 def chromium():
     if browser.lacking():

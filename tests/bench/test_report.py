@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from energy_plugin_bench.report.page import to_html
 from energy_plugin_bench.report.report import Report, to_markdown, to_terminal
 from energy_plugin_bench.verdicts.verdict import ALSO, Question, Tolerance, Verdict
 
@@ -49,6 +50,7 @@ def printed(report, **options):
 def test_the_terminal_shows_figures_verdicts_and_reasons(report):
     text = printed(report)
     assert max(map(len, text.splitlines())) <= 80
+    assert "net on mnist" in text
     line = next(line for line in text.splitlines() if "msp FPR95" in line)
     assert line.split() == ["noise", "msp", "FPR95", "16.64", "17.30", "16.70", "±", "1.250", "reproduced"]
     assert "differs" in text
@@ -74,15 +76,15 @@ def test_json_is_one_document_with_every_figure(report):
 def test_markdown_has_a_line_for_each_network_set_and_score(report):
     text = to_markdown(report)
     assert "| a | 1 | 1 | 0 |" in text
-    assert "**a**: FPR95 / AUROC, percent" in text
-    assert "| net | noise | msp | 16.64 / 96.04 | 17.30 / 96.00 | 1 reproduced, 1 differs |" in text
-    assert "| net | noise | energy | - | 9.94 | 1 measured |" in text
+    assert "**a**: FPR95 / AUROC, percent, convention outlier_exposure\n" in text
+    assert "| net | mnist / noise | msp | 16.64 / 96.04 | 17.30 / 96.00 | 1 reproduced, 1 differs |" in text
+    assert "| net | mnist / noise | energy | - | 9.94 | 1 measured |" in text
     assert "**b**: 2 rows not run (some for several reasons):\n\n- 2: no weights\n- 1: no images\n" in text
 
 
 def test_short_markdown_leaves_out_what_nobody_published(report):
     text = to_markdown(report, short=True)
-    assert "| net | noise | msp |" in text
+    assert "| net | mnist / noise | msp |" in text
     assert "energy" not in text
     assert "no weights" not in text
 
@@ -92,3 +94,47 @@ def test_figures_of_one_set_stand_together(report):
     text = printed(Report((GOOD, other, EXTRA)))
     sets = [line.split()[0] for line in text.splitlines() if "FPR95" in line]
     assert sets == ["noise", "energy", "other"]
+
+
+PIXELS = [
+    replace(GOOD, id=f"pixels_{name}", asked=replace(ASKED, id_set=name, ood_set="anomalous_pixels"))
+    for name in ("roadanomaly21", "roadobstacle21")
+]
+
+
+def test_pixels_of_different_sets_are_told_apart_in_every_form():
+    report = Report(tuple(PIXELS))
+    text = printed(report)
+    assert "net on roadanomaly21" in text
+    assert "net on roadobstacle21" in text
+    markdown = to_markdown(report)
+    for name in ("roadanomaly21", "roadobstacle21"):
+        assert f"| net | {name} / anomalous_pixels | msp | 16.64 | 17.30 | 1 reproduced |" in markdown
+        assert f"<td>{name} / anomalous_pixels</td>" in to_html(report)
+    skipped = [replace(MISSING, id=v.id, asked=v.asked) for v in PIXELS]
+    assert "net, roadobstacle21 / anomalous_pixels" in to_html(Report(tuple(skipped)))
+
+
+def test_conventions_are_said_where_one_set_has_several():
+    other = replace(GOOD, id="other", asked=replace(ASKED, convention="energy_ood"))
+    text = printed(Report((GOOD, other)))
+    assert "(energy_ood)" in " ".join(text.split())
+    assert "convention" not in text
+    assert "<td>mnist / noise (energy_ood)</td>" in to_html(Report((GOOD, other)))
+    assert "(outlier_exposure)" not in printed(Report((GOOD,)))
+    markdown = to_markdown(Report((GOOD, other)))
+    assert "FPR95, percent, convention energy_ood\n" in markdown
+    assert "FPR95, percent, convention outlier_exposure\n" in markdown
+
+
+def test_a_line_holds_no_metric_twice():
+    again = replace(GOOD, id="again", published="17.00")
+    markdown = to_markdown(Report((GOOD, again, AUROC)))
+    assert "| msp | 16.64 / 96.04 | 17.30 / 96.00 |" in markdown
+    assert "| msp | 17.00 | 17.30 |" in markdown
+
+
+def test_the_unit_stands_beside_figures():
+    fraction = replace(GOOD, id="f", unit="fraction", published="0.1664", measured=0.173)
+    assert "FPR95, fraction" in to_markdown(Report((fraction,)))
+    assert "FPR95 (fraction)" in " ".join(printed(Report((fraction,))).split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,14 +20,21 @@ from rich.text import Text
 
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.report.curves import Curve
+from energy_plugin_bench.report.wording import (
+    Conventions,
+    figure_of,
+    in_order,
+    measured,
+    order,
+    sets_of,
+    title,
+    within,
+)
 from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
-TITLES = {
-    "error_rate": "error rate", "accuracy": "accuracy", "fpr95": "FPR95", "tnr95": "TNR95", "tnr99": "TNR99",
-    "auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out",
-}  # fmt: skip
 SCHEMA = 2
+COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
 
@@ -136,8 +143,9 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
     """
     for source, verdicts in report.by_source().items():
         console.rule(f"[bold]{source}")
-        for network, group in groupby(in_order(verdicts), key=_network):
-            console.print(_table(network, group))
+        conventions = Conventions(verdicts)
+        for _, group in groupby(in_order(verdicts), key=_together):
+            console.print(_table(list(group), conventions))
         for line in _notin_order(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
         for line in _differing(verdicts):
@@ -145,61 +153,32 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
 
 
-def in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """What was run, by network and set, so that figures of one set stand together."""
-    return sorted((verdict for verdict in verdicts if verdict.status != "not run"), key=_place)
+def _together(verdict: Verdict) -> tuple[str, str]:
+    return verdict.asked.network, verdict.asked.id_set
 
 
-def _place(verdict: Verdict) -> tuple[object, ...]:
-    asked = verdict.asked
-    return asked.network, asked.ood_set is not None, _set(verdict), not verdict.published, asked.method
-
-
-def _network(verdict: Verdict) -> str:
-    return verdict.asked.network
-
-
-def _set(verdict: Verdict) -> str:
-    return verdict.asked.ood_set or verdict.asked.id_set
-
-
-def _table(network: str, verdicts: Iterable[Verdict]) -> Table:
-    table = Table(title=network, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("set", overflow="fold")
+def _table(verdicts: Sequence[Verdict], conventions: Conventions) -> Table:
+    """Figures of one network and in-distribution set."""
+    name = " on ".join(_together(verdicts[0]))
+    table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("OOD set", overflow="fold")
     table.add_column("figure", no_wrap=True)
     for name in ("published", "measured", "within"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     before = ""
     for verdict in verdicts:
-        name = _set(verdict)
+        name = f"{verdict.asked.ood_set or '-'}{conventions(verdict.asked)}"
         table.add_row(
             "" if name == before else name,
-            _score(verdict),
+            figure_of(verdict),
             verdict.published or "-",
-            _shown(verdict.measured),
-            _within(verdict),
+            measured(verdict),
+            within(verdict),
             Text(verdict.status, style=COLOURS[verdict.status]),
         )
         before = name
     return table
-
-
-def _score(verdict: Verdict) -> str:
-    metric = TITLES.get(verdict.asked.metric, verdict.asked.metric)
-    return metric if verdict.asked.method == "argmax" else f"{verdict.asked.method} {metric}"
-
-
-def _within(verdict: Verdict) -> str:
-    """The tolerance, with what it is around where that is not the printed figure."""
-    if verdict.tolerance is None:
-        return ""
-    target = _shown(verdict.tolerance.target)
-    return f"{'' if target == verdict.published else target} ± {verdict.tolerance.width:.3f}".strip()
-
-
-def _shown(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.2f}"
 
 
 def _notin_order(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
@@ -242,14 +221,10 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         lines.append(f"| {source} | {numbers} |")
     for source, verdicts in report.by_source().items():
         shown = [verdict for verdict in in_order(verdicts) if verdict.published or not short]
-        for metrics, rows in _by_metrics(shown).items():
+        for heading, rows in _by_heading(shown).items():
+            lines += ["", f"**{source}**: {heading}", ""]
             lines += [
-                "",
-                f"**{source}**: {' / '.join(TITLES.get(metric, metric) for metric in metrics)}, percent",
-                "",
-            ]
-            lines += [
-                "| network | set | score | published | measured | verdict |",
+                "| network | ID set / OOD set | score | published | measured | verdict |",
                 "|---|---|---|---|---|---|",
             ]
             lines += [_markdown_line(row) for row in rows]
@@ -268,18 +243,35 @@ def _listed(source: str, lines: list[str]) -> Iterator[str]:
             yield from ("", f"**{source}**: {line}")
 
 
-def _by_metrics(verdicts: Iterable[Verdict]) -> dict[tuple[str, ...], list[tuple[Verdict, ...]]]:
-    """Figures of one network, set and score together, under the metrics that they are."""
-    found: dict[tuple[str, ...], list[tuple[Verdict, ...]]] = {}
-    for _, group in groupby(verdicts, key=_place):
-        row = tuple(group)
-        found.setdefault(tuple(verdict.asked.metric for verdict in row), []).append(row)
+def _by_heading(verdicts: Iterable[Verdict]) -> dict[str, list[tuple[Verdict, ...]]]:
+    """Figures of one network, pair of sets and score as a line each, under metrics, unit and convention."""
+    found: dict[str, list[tuple[Verdict, ...]]] = {}
+    for _, group in groupby(verdicts, key=order):
+        for row in _lines(group):
+            metrics = " / ".join(title(verdict.asked.metric) for verdict in row)
+            convention = row[0].asked.convention
+            said = f", convention {convention}" if convention else ""
+            found.setdefault(f"{metrics}, {row[0].unit}{said}", []).append(row)
     return found
+
+
+def _lines(group: Iterable[Verdict]) -> Iterator[tuple[Verdict, ...]]:
+    """Split figures so that no line holds two of one metric: sources print some twice."""
+    lines: list[list[Verdict]] = []
+    for verdict in group:
+        metric = verdict.asked.metric
+        free = (line for line in lines if all(other.asked.metric != metric for other in line))
+        line = next(free, None)
+        if line is None:
+            lines.append(line := [])
+        line.append(verdict)
+    yield from map(tuple, lines)
 
 
 def _markdown_line(row: tuple[Verdict, ...]) -> str:
     published = " / ".join(verdict.published for verdict in row if verdict.published) or "-"
-    measured = " / ".join(_shown(verdict.measured) for verdict in row)
+    ours = " / ".join(map(measured, row))
     said = ", ".join(f"{count} {status}" for status, count in Counter(v.status for v in row).items())
-    score = "-" if row[0].asked.method == "argmax" else row[0].asked.method
-    return f"| {' | '.join((row[0].asked.network, _set(row[0]), score, published, measured, said))} |"
+    asked = row[0].asked
+    score = "-" if asked.method == "argmax" else asked.method
+    return f"| {' | '.join((asked.network, sets_of(asked), score, published, ours, said))} |"
