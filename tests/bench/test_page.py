@@ -72,6 +72,13 @@ def test_the_page_holds_what_a_reader_needs(html):
     assert html.count("<svg") == 2
 
 
+def test_the_head_counts_by_score(html):
+    head = html.partition("<header>")[2].partition("</header>")[0]
+    rows = re.findall(r"<tr><td>(.*?)</td>(.*?)</tr>", head)
+    found = {re.sub("<.*?>", "", name): re.findall(r">(\d+)<", numbers) for name, numbers in rows}
+    assert found == {"energy": ["2", "1", "2"]}  # reproduced, differs, not run
+
+
 def test_what_others_wrote_is_escaped(html):
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert" in html
@@ -110,7 +117,7 @@ def lines(verdicts):
     """Cells of the table of detectors: sets, metric with convention, figures."""
     page = to_html(dataclasses.replace(report(), verdicts=tuple(verdicts)))
     table = page.partition('<section id="detectors">')[2].partition("</section>")[0]
-    rows = re.findall(r"<tr><td>seg <small>alpha</small></td>(.*?)</tr>", table)
+    rows = re.findall(r"<tr[^>]*><td>seg <small>alpha</small></td>(.*?)</tr>", table)
     return [re.findall(r'<td(?: class="n( best)?")?[^>]*>(.*?)</td>', row) for row in rows]
 
 
@@ -233,6 +240,92 @@ def test_the_filter_filters_and_opens_what_it_found(opened):
     assert shown(opened) == []
     write(opened, "")
     assert shown(opened) == ["one", "three", "two"]
+
+
+def choose(opened, score):
+    opened.run(
+        "const box = document.getElementById('score'); box.value = arguments[0];"
+        "box.dispatchEvent(new Event('change'))",
+        score,
+    )
+
+
+@pytest.fixture(scope="module")
+def confusing(tmp_path_factory):
+    """A page whose sources, ids and small print hold words that are scores, too."""
+    named = "energy_ood"
+    page = to_html(
+        report(
+            [
+                made(named, "five", "energy"),
+                made(named, "five", "msp", id=f"{named}_five_msp", note="beside energy", measured=9.3),
+                made(named, "five", "energy only", id="weird", measured=9.2, status="differs"),
+            ]
+        )
+    )
+    path = tmp_path_factory.mktemp("page") / "confusing.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def chosen(chromium, confusing):
+    chromium.look(1200)
+    chromium.open(confusing)
+    chromium.until("document.documentElement.dataset.ready")
+    return chromium
+
+
+def scores(opened):
+    """What can be seen of the source energy_ood, by figure."""
+    return opened.run(
+        """return Array.from(document.querySelectorAll("#source-energy_ood tr[data-status]"))
+        .filter((node) => node.checkVisibility({contentVisibilityAuto: false}))
+        .map((node) => node.cells[2].textContent)"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("energy reproduced", ["energy FPR95"]),  # not the source's name, the id or the small print
+        ("score:energy", ["energy FPR95"]),
+        ("score:energy_only", ["energy only FPR95"]),
+        ("msp reproduced", ["msp FPR95"]),
+        ("energy_ood reproduced", ["energy FPR95", "msp FPR95"]),
+        ("source:y_oo differs", ["energy only FPR95"]),
+        ("source:alpha", []),
+        ("energy_ood_five_msp", ["msp FPR95"]),
+        ("id:five_msp", ["msp FPR95"]),
+    ],
+)
+def test_words_match_what_is_seen(chosen, words, found):
+    write(chosen, words)
+    assert scores(chosen) == found
+
+
+def test_a_score_is_chosen_from_a_list_or_by_its_counts(chosen):
+    choose(chosen, "energy only")
+    assert scores(chosen) == ["energy only FPR95"]
+    assert chosen.run("return document.getElementById('found').value") == "1 of 9 figures"
+    write(chosen, "reproduced")
+    assert scores(chosen) == []
+    write(chosen, "")
+    choose(chosen, "")
+    assert len(scores(chosen)) == 3
+    chosen.run("document.querySelector('[data-choose=msp]').click()")
+    assert scores(chosen) == ["msp FPR95"]
+    assert chosen.run("return document.getElementById('score').value") == "msp"
+
+
+def test_detectors_beside_each_other_stay_where_one_of_them_is_chosen(chosen):
+    lines = "document.querySelectorAll('.pivot tbody tr:not([hidden])').length"
+    write(chosen, "score:energy_only")
+    assert chosen.run(f"return {lines}") == 1
+    write(chosen, "source:alpha score:msp")
+    assert chosen.run(f"return {lines}") == 1
+    write(chosen, "score:max_logit")
+    assert chosen.run(f"return {lines}") == 0
 
 
 def test_a_tick_leaves_out_a_verdict(opened):

@@ -59,6 +59,29 @@ def test_the_terminal_shows_figures_verdicts_and_reasons(report):
     assert "1 reproduced, 1 differ, 2 not run; 1 measured without a published value. 12 s" in text
 
 
+ENERGY = replace(GOOD, id="energy", asked=replace(ASKED, method="energy"))
+WRONG = replace(GOOD, id="wrong", asked=Question("net", "mnist", None, "argmax", "error_rate", None))
+IDLE = replace(MISSING, id="odin", asked=replace(ASKED, method="odin"))
+
+
+def test_counts_by_score_say_how_many_energy_figures_hold(report):
+    report = Report((*report.verdicts, ENERGY, WRONG, IDLE))
+    text = printed(report)
+    assert "energy: 1 reproduced, 0 differ, 0 not run\nmsp: 1 reproduced, 1 differ, 2 not run\n" in text
+    assert "error rate: 1 reproduced, 0 differ, 0 not run\n" in text
+    assert "odin" not in text
+    document = json.loads(report.to_json())
+    assert list(document["scores"]) == ["energy", "msp", "error rate", "odin"]
+    assert document["scores"]["msp"] == {"reproduced": 1, "differs": 1, "not run": 2}
+    head = to_markdown(report).split("\n\n")[1].splitlines()
+    assert head[2:] == [
+        "| energy | 1 | 0 | 0 |",
+        "| msp | 1 | 1 | 2 |",
+        "| error rate | 1 | 0 | 0 |",
+        "| 1 other | 0 | 0 | 1 |",
+    ]
+
+
 def test_everything_lists_the_rows_that_were_not_run(report):
     text = printed(report, everything=True)
     assert "b: not run: no weights" in text

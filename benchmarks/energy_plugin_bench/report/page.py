@@ -42,6 +42,7 @@ def to_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         sources=sources,
+        names=list(dict.fromkeys((*report.by_score(), *map(wording.score_of, report.verdicts)))),
         statuses=STATUSES,
         symbols=SYMBOLS,
         pivot=Pivot(report.verdicts),
@@ -67,6 +68,11 @@ class Row:
     def sets(self) -> str:
         """What the figure is of, beside the network."""
         return sets_of(self.verdict.asked) + self.conventions(self.verdict.asked)
+
+    @property
+    def score(self) -> str:
+        """What is counted and chosen by: the detector, or the class metric."""
+        return wording.score_of(self.verdict)
 
     @property
     def figure(self) -> str:

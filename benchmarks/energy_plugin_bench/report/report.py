@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import torch
 from rich import box
@@ -26,6 +26,7 @@ from energy_plugin_bench.report.wording import (
     in_order,
     measured,
     order,
+    score_of,
     sets_of,
     title,
     within,
@@ -89,6 +90,26 @@ class Report:
             found[verdict.source] = (*found.get(verdict.source, ()), verdict)
         return found
 
+    def by_score(self) -> dict[str, Counter[str]]:
+        """Verdicts on published figures by detector or class metric: energy first, then what was run most."""
+        found: dict[str, Counter[str]] = {}
+        for verdict in self.verdicts:
+            if verdict.published:
+                found.setdefault(score_of(verdict), Counter())[verdict.status] += 1
+        names = sorted(
+            found, key=lambda name: (name != "energy", -_ran(found[name]), -found[name].total(), name)
+        )
+        return {name: found[name] for name in names}
+
+    def scores(self) -> list[tuple[str, Counter[str]]]:
+        """The same for readers: energy and what was run, then all others as one."""
+        found = self.by_score()
+        shown = [(name, count) for name, count in found.items() if _ran(count) or name == "energy"]
+        others = [count for name, count in found.items() if not _ran(count) and name != "energy"]
+        if others:
+            shown.append((f"{len(others)} other{'s' if len(others) > 1 else ''}", sum(others, Counter())))
+        return shown
+
     def summary(self) -> str:
         """One line of counts."""
         count = self.counts
@@ -102,6 +123,10 @@ class Report:
         document = {
             "schema": SCHEMA,
             "summary": {status: self.counts[status] for status in STATUSES},
+            "scores": {
+                name: {status: count[status] for status in STATUSES if status != "measured"}
+                for name, count in self.by_score().items()
+            },
             "seconds": round(self.seconds, 1),
             "environment": dict(self.environment),
             "figures": [verdict.to_dict() for verdict in self.verdicts],
@@ -150,7 +175,21 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
             console.print(Text(line, style="dim"))
         for line in _differing(verdicts):
             console.print(Text(line, style=COLOURS["differs"]))
+    for line in _scores(report):
+        console.print(Text(line))
     console.print(Text(f"{report.summary()}. {report.seconds:.0f} s", style="bold"))
+
+
+def _scores(report: Report) -> Iterator[str]:
+    """What came of each score's published figures, where anything was run."""
+    for name, count in report.scores():
+        if _ran(count):
+            ran = f"{count['reproduced']} reproduced, {count['differs']} differ"
+            yield f"{name}: {ran}, {count['not run']} not run"
+
+
+def _ran(count: Counter[str]) -> int:
+    return count["reproduced"] + count["differs"]
 
 
 def _together(verdict: Verdict) -> tuple[str, str]:
@@ -214,11 +253,8 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         report: What to show.
         short: Leave out figures that nobody published, and why rows were not run.
     """
-    lines = ["| source | reproduced | differ | not run |", "|---|---:|---:|---:|"]
-    for source, verdicts in report.by_source().items():
-        count = Counter(verdict.status for verdict in verdicts)
-        numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
-        lines.append(f"| {source} | {numbers} |")
+    by_source = [(name, Counter(v.status for v in verdicts)) for name, verdicts in report.by_source().items()]
+    lines = [*_counts("source", by_source), "", *scores_table(report)]
     for source, verdicts in report.by_source().items():
         shown = [verdict for verdict in in_order(verdicts) if verdict.published or not short]
         for heading, rows in _by_heading(shown).items():
@@ -231,6 +267,19 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         for said in (_differing(verdicts), _notin_order(verdicts, everything=False)):
             lines += [] if short else _listed(source, list(said))
     return "\n".join(lines) + "\n"
+
+
+def scores_table(report: Report) -> list[str]:
+    """Lines of a table: what came of published figures by score."""
+    return _counts("score", report.scores())
+
+
+def _counts(what: str, counts: Iterable[tuple[str, Mapping[Any, int]]]) -> list[str]:
+    lines = [f"| {what} | reproduced | differ | not run |", "|---|---:|---:|---:|"]
+    for name, count in counts:
+        numbers = " | ".join(str(count[status]) for status in ("reproduced", "differs", "not run"))
+        lines.append(f"| {name} | {numbers} |")
+    return lines
 
 
 def _listed(source: str, lines: list[str]) -> Iterator[str]:

@@ -22,6 +22,11 @@ def sets_of(asked: Question) -> str:
     return asked.id_set if asked.ood_set is None else f"{asked.id_set} / {asked.ood_set}"
 
 
+def score_of(verdict: Verdict) -> str:
+    """The detector, or the metric where the network's classes alone are looked at."""
+    return title(verdict.asked.metric) if verdict.asked.method == "argmax" else verdict.asked.method
+
+
 def figure_of(verdict: Verdict) -> str:
     """Detector, metric, and the unit where it is not percent."""
     asked = verdict.asked
