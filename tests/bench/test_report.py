@@ -41,9 +41,9 @@ def report():
     )
 
 
-def printed(report, **options):
+def printed(report, width=80, **options):
     stream = io.StringIO()
-    to_terminal(report, Console(file=stream, width=80), **options)
+    to_terminal(report, Console(file=stream, width=width), **options)
     return stream.getvalue()
 
 
@@ -160,4 +160,60 @@ def test_a_line_holds_no_metric_twice():
 def test_the_unit_stands_beside_figures():
     fraction = replace(GOOD, id="f", unit="fraction", published="0.1664", measured=0.173)
     assert "FPR95, fraction" in to_markdown(Report((fraction,)))
-    assert "FPR95 (fraction)" in " ".join(printed(Report((fraction,))).split())
+    assert "FPR95 (fraction)" in printed(Report((fraction,)), width=100)
+
+
+@pytest.mark.parametrize(
+    ("published", "target", "width", "within"),
+    [
+        ("12.8215", 12.8215, 0.00005, ["±", "0.00005"]),
+        ("12.8", 12.8, 0.05, ["12.80", "±", "0.050"]),
+        ("0.128215", 0.128216, 5e-7, ["0.128216", "±", "0.0000005"]),
+    ],
+)
+def test_figures_have_the_digits_that_were_published(published, target, width, within):
+    digits = len(published.partition(".")[2])
+    verdict = replace(
+        GOOD, published=published, measured=target + width / 2,
+        tolerance=Tolerance(target=target, width=width, reason="rounding"),
+    )  # fmt: skip
+    words = printed(Report((verdict,)), width=140).split()
+    at = words.index(published)
+    assert words[at + 1] == f"{target + width / 2:.{max(2, digits)}f}"
+    assert words[at + 2 : at + 2 + len(within)] == within
+    assert f"measured {target + width / 2:.{max(2, digits) + 1}f}" in " ".join(
+        printed(Report((replace(verdict, status="differs"),)), width=140).split()
+    )
+
+
+@pytest.mark.parametrize("digits", [2, 4, 6])
+def test_80_columns_keep_sets_numbers_and_verdicts_whole(digits):
+    verdict = replace(
+        GOOD, published=f"{12.8215:.{digits}f}", measured=12.8216,
+        asked=replace(ASKED, ood_set="a_set_of_forty_letters_and_two_more_here", method="a_long_detector"),
+        tolerance=Tolerance(target=12.9, width=0.01, reason="rounding"), unit="fraction",
+    )  # fmt: skip
+    text = printed(Report((verdict, replace(verdict, id="more", status="measured"))))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for wanted in ("a_set_of_fo", verdict.published, f"{12.8216:.{digits}f}", f"{12.9:.{digits}f}"):
+        assert wanted in text, wanted
+    assert [line.split()[-1] for line in text.splitlines() if verdict.published in line] == [
+        "reproduced",
+        "measured",
+    ]
+    table = text.splitlines()[2:]
+    end = table[0].index("figure")
+    assert verdict.asked.ood_set in "".join(line[:end].strip() for line in table)
+    figures = "".join(line[end : table[0].index("published")].strip() for line in table)
+    assert "a_long_detectorFPR95(fraction)" in figures.replace(" ", "")
+
+
+def test_brackets_in_names_are_no_markup():
+    asked = Question("net[/bold]8", "[red]id", "[/]ood", "[b]odin", "[i]fpr", "[x]y")
+    verdict = replace(GOOD, source="a[/red]", id="[/]", asked=asked)
+    text = printed(Report((verdict, replace(verdict, status="differs", explained="[/]"))), width=200)
+    for name in ("a[/red]", "net[/bold]8 on [red]id", "[/]ood", "[b]odin [i]fpr", "differ: [/]"):
+        assert name in text, name
+    missing = replace(MISSING, source="a[/red]", reason="[/] no")
+    assert "1: [/] no" in printed(Report((missing,)), everything=False)

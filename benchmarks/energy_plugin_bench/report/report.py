@@ -22,6 +22,7 @@ from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.report.curves import Curve
 from energy_plugin_bench.report.wording import (
     Conventions,
+    exact,
     figure_of,
     in_order,
     measured,
@@ -167,10 +168,10 @@ def to_terminal(report: Report, console: Console, *, everything: bool = False) -
         everything: Whether rows that were not run are listed one by one.
     """
     for source, verdicts in report.by_source().items():
-        console.rule(f"[bold]{source}")
+        console.rule(Text(source, style="bold"))
         conventions = Conventions(verdicts)
         for _, group in groupby(in_order(verdicts), key=_together):
-            console.print(_table(list(group), conventions))
+            console.print(_table(list(group), conventions, console.width))
         for line in _notin_order(verdicts, everything=everything):
             console.print(Text(line, style="dim"))
         for line in _differing(verdicts):
@@ -196,28 +197,47 @@ def _together(verdict: Verdict) -> tuple[str, str]:
     return verdict.asked.network, verdict.asked.id_set
 
 
-def _table(verdicts: Sequence[Verdict], conventions: Conventions) -> Table:
-    """Figures of one network and in-distribution set."""
-    name = " on ".join(_together(verdicts[0]))
-    table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("OOD set", overflow="fold")
-    table.add_column("figure", no_wrap=True)
-    for name in ("published", "measured", "within"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    before = ""
+def _table(verdicts: Sequence[Verdict], conventions: Conventions, room: int) -> Table:
+    """Figures of one network and in-distribution set, in so many columns of a screen."""
+    title = Text(" on ".join(_together(verdicts[0])), style="italic")
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    before, lines = "", []
     for verdict in verdicts:
         name = f"{verdict.asked.ood_set or '-'}{conventions(verdict.asked)}"
-        table.add_row(
-            "" if name == before else name,
-            figure_of(verdict),
-            verdict.published or "-",
-            measured(verdict),
-            within(verdict),
-            Text(verdict.status, style=COLOURS[verdict.status]),
-        )
+        shown = verdict.published or "-", measured(verdict), within(verdict), verdict.status
+        lines.append(("" if name == before else name, figure_of(verdict), *shown))
         before = name
+    widths = _widths(lines, room)
+    for (heading, numeric), width in zip(_COLUMNS.items(), widths, strict=True):
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", width=width)
+    for *cells, allowed, status in lines:
+        if len(allowed) > widths[4]:
+            allowed = allowed.replace(" ± ", "\n± ")
+        # As texts: a name with brackets is no markup.
+        table.add_row(*map(Text, (*cells, allowed)), Text(status, style=COLOURS[status]))
     return table
+
+
+_COLUMNS = {
+    "OOD set": False, "figure": False, "published": True, "measured": True, "within": True, "verdict": False,
+}  # fmt: skip
+_GAP = 2
+
+
+def _widths(lines: Sequence[Sequence[str]], room: int) -> tuple[int, ...]:
+    """Widths of the columns: where it is narrow, names are folded; numbers and the verdict stay whole."""
+    sets, figures, *rest = (max(map(len, column)) for column in zip(_COLUMNS, *lines, strict=True))
+    left = room - sum(rest) - _GAP * (len(_COLUMNS) - 1)
+    if left < min(sets + figures, 24):  # the tolerance goes below what it is around
+        folded = max(
+            len(part) for line in lines for part in ("within", *line[4].replace(" ±", "\n±").split("\n"))
+        )
+        left, rest[2] = left + rest[2] - folded, folded
+    figures = max(1, min(figures, max(left // 2, left - sets)))
+    return max(1, min(sets, left - figures)), figures, *rest
 
 
 def _notin_order(verdicts: Iterable[Verdict], *, everything: bool) -> Iterator[str]:
@@ -239,7 +259,7 @@ def _differing(verdicts: Iterable[Verdict]) -> Iterator[str]:
         if verdict.status != "differs":
             continue
         explained.setdefault(verdict.explained or "not explained", []).append(
-            f"  {verdict.id}: published {verdict.published}, measured {verdict.measured:.3f}{verdict.moved}"
+            f"  {verdict.id}: published {verdict.published}, measured {exact(verdict)}{verdict.moved}"
         )
     for reason, lines in explained.items():
         yield f"{len(lines)} differ: {reason}:"

@@ -84,6 +84,11 @@ def measured(verdict: Verdict) -> str:
     return "" if verdict.measured is None else f"{verdict.measured:.{digits(verdict)}f}"
 
 
+def exact(verdict: Verdict) -> str:
+    """Our figure with a digit more."""
+    return "" if verdict.measured is None else f"{verdict.measured:.{digits(verdict) + 1}f}"
+
+
 def off(verdict: Verdict) -> str:
     """How far our figure is from the target."""
     if verdict.measured is None or verdict.tolerance is None:
