@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
 from energy_plugin_bench.report.formats import FORMATS, format_of, rendered
+from energy_plugin_bench.report.reading import COMMANDS
 from energy_plugin_bench.report.report import Report
 from energy_plugin_bench.verdicts.comparison import BESIDE, third_party
 
@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         dest="verdicts",
         type=Path,
         metavar="PATH",
-        help="show these verdicts (`reproduce --json`, `report --format json`); nothing is measured",
+        help="show these verdicts (`reproduce --json`, `report --format json`); nothing is measured, "
+        "-k and --source choose among them",
     )
     parser.add_argument(
         "--output", type=Path, metavar="PATH", help="write here (default: stdout; for HTML report.html)"
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
     def measure(process: Process) -> Report:
         with output(path) as write:
-            report = _read(options.verdicts) if options.verdicts else _measured(options, process)
+            report = _read(options) if options.verdicts else _measured(options, process)
             write(rendered(report, kind))
             return report
 
@@ -72,10 +73,12 @@ def _measured(options: argparse.Namespace, process: Process) -> Report:
     return measured(options, process, detectors, with_curves=True)
 
 
-def _read(path: Path) -> Report:
+def _read(options: argparse.Namespace) -> Report:
+    path = options.verdicts
+    if options.detectors:
+        raise ValueError("--detector is for what is measured; --from shows what was measured before")
     try:
-        return Report.from_json(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no JSON document: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        report = Report.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text are one, too
+        raise ValueError(f"{path} is no report of {COMMANDS}: {error}") from error
+    return report.only(options.source, options.expression)

@@ -6,7 +6,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from energy_plugin.errors import near_misses
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.report.curves import Curve
+from energy_plugin_bench.report.reading import SCHEMA, checked, finite
 from energy_plugin_bench.report.wording import (
     Conventions,
     exact,
@@ -32,10 +34,10 @@ from energy_plugin_bench.report.wording import (
     title,
     within,
 )
-from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Verdict
+from energy_plugin_bench.values.registry import matcher
+from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Question, Verdict
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
-SCHEMA = 2
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
@@ -135,7 +137,7 @@ class Report:
             "curves": [curve.to_dict() for curve in self.curves],
             "hashes": dict(self.hashes),
         }
-        return json.dumps(document, indent=1)
+        return json.dumps(finite(document), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -144,19 +146,42 @@ class Report:
         Raises:
             ValueError: It is something else; says what.
         """
-        data = json.loads(text)
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA or "figures" not in data:
-            raise ValueError(
-                f"expected verdicts as `energy-plugin reproduce --json` writes them (schema {SCHEMA})"
-            )
+        data = checked(text)
         return cls(
-            tuple(Verdict.of(figure) for figure in data["figures"]),
-            data.get("environment", {}),
-            data.get("seconds", 0.0),
-            data.get("sources", {}),
-            tuple(Curve.of(curve) for curve in data.get("curves", ())),
-            data.get("hashes", {}),
+            tuple(map(Verdict.of, data["figures"])),
+            data["environment"],
+            data["seconds"],
+            data["sources"],
+            tuple(map(Curve.of, data["curves"])),
+            data["hashes"],
         )
+
+    def only(self, source: str = "", expression: str = "") -> Self:
+        """The part of one source, of figures whose ids match an expression, with their curves.
+
+        Raises:
+            LookupError: There is no such source in it; with near misses.
+            ValueError: The expression is none, or nothing matches.
+        """
+        known = self.by_source()
+        if source and source not in known:
+            raise LookupError(f"the report has no source {source!r}. {near_misses(source, known)}")
+        chosen = matcher(expression)
+        verdicts = tuple(v for v in self.verdicts if source in ("", v.source) and chosen(v.id))
+        if not verdicts:
+            raise ValueError(f"no figure of the report matches {expression!r}")
+        kept = {_drawn(v.source, v.asked) for v in verdicts}
+        names = {v.source for v in verdicts}
+        return replace(
+            self,
+            verdicts=verdicts,
+            sources={name: said for name, said in self.sources.items() if name in names},
+            curves=tuple(curve for curve in self.curves if _drawn(curve.source, curve) in kept),
+        )
+
+
+def _drawn(source: str, of: Curve | Question) -> tuple[object, ...]:
+    return source, of.network, of.id_set, of.ood_set, of.method
 
 
 def to_terminal(report: Report, console: Console, *, everything: bool = False) -> None:
