@@ -161,6 +161,11 @@ def test_a_figure_that_is_printed_twice_has_both_verdicts_and_no_number_is_not_t
     assert found[0][2:] == [("", "nan ✓"), (" best", "80.00 ✓ ✗")]
 
 
+def test_an_address_is_a_link():
+    page = to_html(Report((made("alpha", "one", place="https://example.org/a/"),)))
+    assert '<a href="https://example.org/a/" rel="noreferrer">a</a>' in page
+
+
 @pytest.fixture(scope="module")
 def chromium():
     if browser.lacking():

@@ -102,7 +102,7 @@ class Row:
     @property
     def short_place(self) -> str:
         """The last part of where it was read: file and line."""
-        return re.split(r"/|: ?", self.verdict.place)[-1]
+        return re.split(r"/|: ?", self.verdict.place.rstrip("/ "))[-1] or self.verdict.place
 
     @property
     def said(self) -> list[str]:
