@@ -48,7 +48,7 @@ def report(more=()):
         12.0,
         {"alpha": {"title": "Title", "cite": NASTY, "repository": "owner/name@0123456", "kind": "original"}},
         (curve("alpha", verdicts[0].asked, *scores), curve("alpha", verdicts[3].asked, *scores)),
-        {"weights.safetensors": "ab" * 32},
+        {"weights.safetensors": "ab" * 32, "images": ""},
     )
 
 
@@ -66,6 +66,7 @@ def test_the_page_holds_what_a_reader_needs(html):
         'href="https://github.com/owner/name/blob/0123456789/a/b.txt#L7"',
         'href="https://github.com/owner/name/tree/0123456"',
         "ab" * 32,
+        "<li>images<br>folder, not hashed</li>",
         "<dt>torch</dt><dd>9</dd>",
     ):
         assert wanted in html, wanted
@@ -159,6 +160,12 @@ def test_a_figure_that_is_printed_twice_has_both_verdicts_and_no_number_is_not_t
         ]
     )
     assert found[0][2:] == [("", "nan ✓"), (" best", "80.00 ✓ ✗")]
+
+
+@pytest.mark.parametrize("measured", [9.5 - 1e-6, 9.5 + 1e-6, 9.5])
+def test_off_by_nothing_has_no_sign(measured):
+    page = to_html(Report((made("alpha", "one", measured=measured),)))
+    assert '<td class="n" data-label="off by">0.000</td>' in page
 
 
 def test_an_address_is_a_link():

@@ -55,11 +55,61 @@ def test_html_is_the_default_and_says_where_it_went(verdicts, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("4 reproduced, 0 differ")
-    assert err.endswith("report.html\n")
+    assert err.endswith(". Written: report.html\n")
     page = (tmp_path / "report.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert page.count("<figure>") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_default_name_is_written_again_over_a_report_only(verdicts, tmp_path, capsys):
+    own = tmp_path / "report.html"
+    assert main(["report", "--from", str(verdicts)]) == 0
+    first = own.read_text()
+    own.write_text(first.replace("<h1>", "<h1>Yesterday: "))
+    assert main(["report", "--from", str(verdicts)]) == 0
+    assert own.read_text() == first
+    assert capsys.readouterr().err.endswith(". Written over what was there: report.html\n")
+    own.write_text("<title>My thesis</title>")
+    assert main(["report", "--from", str(verdicts)]) == 2
+    assert "report.html is there and is no report of this command" in capsys.readouterr().err
+    assert own.read_text() == "<title>My thesis</title>"
+    assert main(["report", "--from", str(verdicts), "--output", "report.html"]) == 0  # as it was asked for
+    assert own.read_text() == first
+
+
+@pytest.mark.parametrize("name", ["page.pdf", "page"])
+def test_an_unknown_ending_is_told(verdicts, tmp_path, capsys, name):
+    assert main(["report", "--from", str(verdicts), "--output", name]) == 2
+    assert f"--output {name}: expected an ending of .html, .htm, .md" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["report", "--from", str(verdicts), "--output", name, "--format", "csv"]) == 0
+    assert (tmp_path / name).read_text().startswith("id,")
+
+
+def test_a_folder_as_output_is_told(verdicts, tmp_path, capsys):
+    assert main(["report", "--from", str(verdicts), "--output", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_carried_logits_were_not_computed_here(verdicts, tmp_path):
+    document = json.loads(verdicts.read_text())
+    assert document["environment"]["device"] == "cpu"
+    said = document["environment"]["figures from carried logits"]
+    count = sum(figure["measured"] is not None for figure in document["figures"])
+    assert said == f"{count} of {count}; these logits were computed beforehand, on a CPU in float32"
+    for figure in document["figures"]:
+        figure["origin"] = "images"
+    document["figures"][0]["origin"] = "images and carried logits"
+    document["environment"]["device"] = "mps"
+    (tmp_path / "mps.json").write_text(json.dumps(document))
+    assert main(["report", "--from", "mps.json"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert f"<dt>figures from carried logits</dt><dd>1 of {count}; these" in page
+    document["figures"][0]["origin"] = "images"
+    (tmp_path / "mps.json").write_text(json.dumps(document))
+    assert main(["report", "--from", "mps.json"]) == 0
+    assert "carried logits" not in (tmp_path / "report.html").read_text()
 
 
 def test_csv_has_a_line_for_each_figure(verdicts, capsys):
@@ -242,9 +292,9 @@ def test_ctrl_c_leaves_what_was_there(verdicts, tmp_path, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    (tmp_path / "report.html").write_text("the last one")
+    (tmp_path / "last.html").write_text("the last one")
     monkeypatch.setattr("energy_plugin_bench.report_command.rendered", interrupted)
-    assert main(["report", "--from", str(verdicts)]) == 130
-    assert (tmp_path / "report.html").read_text() == "the last one"
+    assert main(["report", "--from", str(verdicts), "--output", "last.html"]) == 130
+    assert (tmp_path / "last.html").read_text() == "the last one"
     assert "Logits that were computed are kept" in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 1

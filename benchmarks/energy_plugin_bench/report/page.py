@@ -20,6 +20,7 @@ from energy_plugin_bench.report.wording import Conventions, in_order, sets_of
 from energy_plugin_bench.values import places
 from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Verdict
 
+TITLE = "Published OOD figures against measured ones"
 SYMBOLS = {"reproduced": "✓", "differs": "✗", "measured": "○", "not run": "-"}
 
 
@@ -40,6 +41,7 @@ def to_html(report: Report) -> str:
     # Those with something to see first; the order within is that of the files.
     sources.sort(key=lambda part: not part.ran)
     return environment.get_template("report.html.j2").render(
+        page_title=TITLE,
         report=report,
         sources=sources,
         names=list(dict.fromkeys((*report.by_score(), *map(wording.score_of, report.verdicts)))),
@@ -50,6 +52,11 @@ def to_html(report: Report) -> str:
         style=_trusted(environment, "report.css"),
         script=_trusted(environment, "report.js"),
     )
+
+
+def is_page(text: str) -> bool:
+    """Whether a text begins as such a page does."""
+    return f"<title>{TITLE}</title>" in text[:2000]
 
 
 def _trusted(environment: Environment, name: str) -> Markup:

@@ -39,6 +39,7 @@ from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Question, Verdi
 
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
 COLOURS = {"reproduced": "green", "differs": "bold red", "measured": "cyan", "not run": "dim"}
+_CARRIED = "figures from carried logits"
 LIBRARIES = ("energy-plugin", "torch", "numpy")
 
 
@@ -121,6 +122,13 @@ class Report:
         known = f"{count['reproduced']} reproduced, {differ}, {count['not run']} not run"
         return f"{known}; {count['measured']} measured without a published value"
 
+    def surroundings(self) -> dict[str, str]:
+        """Where figures were computed; carried logits were not computed there."""
+        ran = [verdict.origin for verdict in self.verdicts if verdict.measured is not None]
+        carried = sum("carried logits" in origin for origin in ran)
+        said = f"{carried} of {len(ran)}; these logits were computed beforehand, on a CPU in float32"
+        return dict(self.environment) | ({_CARRIED: said} if carried else {})
+
     def to_json(self) -> str:
         """One JSON document."""
         document = {
@@ -131,7 +139,7 @@ class Report:
                 for name, count in self.by_score().items()
             },
             "seconds": round(self.seconds, 1),
-            "environment": dict(self.environment),
+            "environment": self.surroundings(),
             "figures": [verdict.to_dict() for verdict in self.verdicts],
             "sources": {name: dict(said) for name, said in self.sources.items()},
             "curves": [curve.to_dict() for curve in self.curves],
@@ -149,7 +157,7 @@ class Report:
         data = checked(text)
         return cls(
             tuple(map(Verdict.of, data["figures"])),
-            data["environment"],
+            {name: said for name, said in data["environment"].items() if name != _CARRIED},
             data["seconds"],
             data["sources"],
             tuple(map(Curve.of, data["curves"])),

@@ -93,7 +93,8 @@ def off(verdict: Verdict) -> str:
     """How far our figure is from the target."""
     if verdict.measured is None or verdict.tolerance is None:
         return ""
-    return f"{verdict.measured - verdict.tolerance.target:+.{digits(verdict) + 1}f}"
+    text = f"{verdict.measured - verdict.tolerance.target:+.{digits(verdict) + 1}f}"
+    return text if float(text) else text[1:]  # nothing has no sign
 
 
 def width(verdict: Verdict) -> str:
