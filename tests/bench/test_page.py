@@ -166,6 +166,8 @@ def test_a_figure_that_is_printed_twice_has_both_verdicts_and_no_number_is_not_t
 def test_off_by_nothing_has_no_sign(measured):
     page = to_html(Report((made("alpha", "one", measured=measured),)))
     assert '<td class="n" data-label="off by">0.000</td>' in page
+    page = to_html(Report((made("alpha", "one", measured=float("nan")),)))
+    assert '<td class="n" data-label="off by"></td>' in page
 
 
 def test_an_address_is_a_link():
@@ -246,8 +248,10 @@ def test_the_filter_filters_and_opens_what_it_found(opened):
     assert opened.run("return document.getElementById('source-alpha').hidden")
     assert opened.run("return document.querySelector('[data-section=source-alpha]').hidden")
     assert not opened.run("return document.querySelector('[data-section=source-beta]').hidden")
+    assert not opened.run("return document.querySelector('.idle').hidden")
     write(opened, "alpha differs")
     assert shown(opened) == ["two"]
+    assert opened.run("return document.querySelector('.idle').hidden")
     write(opened, "alpha nowhere")
     assert shown(opened) == []
     write(opened, "")
@@ -270,6 +274,7 @@ def confusing(tmp_path_factory):
         report(
             [
                 made(named, "five", "energy"),
+                made(named, "energy_five", "msp", id="energy_network", measured=9.1, status="differs"),
                 made(named, "five", "msp", id=f"{named}_five_msp", note="beside energy", measured=9.3),
                 made(named, "five", "energy only", id="weird", measured=9.2, status="differs"),
             ]
@@ -301,11 +306,13 @@ def scores(opened):
     ("words", "found"),
     [
         ("energy reproduced", ["energy FPR95"]),  # not the source's name, the id or the small print
+        ("energy differs", []),  # nor the network's: the name of a score is that score
+        ("energy_f differs", ["msp FPR95"]),
         ("score:energy", ["energy FPR95"]),
         ("score:energy_only", ["energy only FPR95"]),
         ("msp reproduced", ["msp FPR95"]),
         ("energy_ood reproduced", ["energy FPR95", "msp FPR95"]),
-        ("source:y_oo differs", ["energy only FPR95"]),
+        ("source:y_oo differs", ["msp FPR95", "energy only FPR95"]),
         ("source:alpha", []),
         ("energy_ood_five_msp", ["msp FPR95"]),
         ("id:five_msp", ["msp FPR95"]),
@@ -319,14 +326,14 @@ def test_words_match_what_is_seen(chosen, words, found):
 def test_a_score_is_chosen_from_a_list_or_by_its_counts(chosen):
     choose(chosen, "energy only")
     assert scores(chosen) == ["energy only FPR95"]
-    assert chosen.run("return document.getElementById('found').value") == "1 of 9 figures"
+    assert chosen.run("return document.getElementById('found').value") == "1 of 10 figures"
     write(chosen, "reproduced")
     assert scores(chosen) == []
     write(chosen, "")
     choose(chosen, "")
-    assert len(scores(chosen)) == 3
+    assert len(scores(chosen)) == 4
     chosen.run("document.querySelector('[data-choose=msp]').click()")
-    assert scores(chosen) == ["msp FPR95"]
+    assert scores(chosen) == ["msp FPR95", "msp FPR95"]
     assert chosen.run("return document.getElementById('score').value") == "msp"
 
 

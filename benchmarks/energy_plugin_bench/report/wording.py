@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from energy_plugin_bench.verdicts.verdict import Question, Verdict
@@ -90,8 +91,8 @@ def exact(verdict: Verdict) -> str:
 
 
 def off(verdict: Verdict) -> str:
-    """How far our figure is from the target."""
-    if verdict.measured is None or verdict.tolerance is None:
+    """How far our figure is from the target; empty where one of them is missing or no number."""
+    if verdict.measured is None or verdict.tolerance is None or math.isnan(verdict.measured):
         return ""
     text = f"{verdict.measured - verdict.tolerance.target:+.{digits(verdict) + 1}f}"
     return text if float(text) else text[1:]  # nothing has no sign

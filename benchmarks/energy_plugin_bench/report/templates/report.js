@@ -47,8 +47,9 @@
       id: (node.dataset.id ?? "").toLowerCase(), scores: node.dataset.score.split("\n").map(plain),
     };
   });
+  const scores = new Set(Array.from(score.options, (option) => plain(option.value)));
   const holds = (item, word) => {
-    const [, field, value] = /^(score|source|id):(.+)$/.exec(word) ?? [];
+    const [, field, value] = /^(score|source|id):(.+)$/.exec(scores.has(word) ? `score:${word}` : word) ?? [];
     if (field === "score") return item.scores.includes(value);
     if (field !== undefined) return item[field].includes(value);
     return item.text.includes(word) || item.source === word || item.id === word;
@@ -84,6 +85,7 @@
       table.hidden = !Array.from(table.tBodies[0].rows).some((row) => !row.hidden);
     }
     document.documentElement.dataset.filtered = input.value;
+    if (idle !== null) idle.hidden = idle.querySelector("table").hidden;
     if (idle !== null) idle.open = words.length > 0 || !idle.previousElementSibling.matches("table");
     found.value = all ? "" : `${count} of ${figures} figures`;
   };
