@@ -157,6 +157,11 @@ def test_a_line_holds_no_metric_twice():
     assert "| msp | 17.00 | 17.30 |" in markdown
 
 
+def test_a_bar_in_a_name_opens_no_cell():
+    odd = replace(GOOD, asked=replace(ASKED, network="a|b"))
+    assert "| a\\|b | mnist / noise | msp |" in to_markdown(Report((odd,)))
+
+
 def test_the_unit_stands_beside_figures():
     fraction = replace(GOOD, id="f", unit="fraction", published="0.1664", measured=0.173)
     assert "FPR95, fraction" in to_markdown(Report((fraction,)))
@@ -204,6 +209,7 @@ def test_80_columns_keep_sets_numbers_and_verdicts_whole(digits):
     ]
     table = text.splitlines()[2:]
     end = table[0].index("figure")
+    assert end >= 12
     assert verdict.asked.ood_set in "".join(line[:end].strip() for line in table)
     figures = "".join(line[end : table[0].index("published")].strip() for line in table)
     assert "a_long_detectorFPR95(fraction)" in figures.replace(" ", "")

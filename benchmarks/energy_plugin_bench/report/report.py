@@ -376,4 +376,5 @@ def _markdown_line(row: tuple[Verdict, ...]) -> str:
     said = ", ".join(f"{count} {status}" for status, count in Counter(v.status for v in row).items())
     asked = row[0].asked
     score = "-" if asked.method == "argmax" else asked.method
-    return f"| {' | '.join((asked.network, sets_of(asked), score, published, ours, said))} |"
+    cells = (asked.network, sets_of(asked), score, published, ours, said)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
