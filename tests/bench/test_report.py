@@ -209,7 +209,7 @@ def test_80_columns_keep_sets_numbers_and_verdicts_whole(digits):
     ]
     table = text.splitlines()[2:]
     end = table[0].index("figure")
-    assert end >= 12
+    assert end - 2 >= 12
     assert verdict.asked.ood_set in "".join(line[:end].strip() for line in table)
     figures = "".join(line[end : table[0].index("published")].strip() for line in table)
     assert "a_long_detectorFPR95(fraction)" in figures.replace(" ", "")
