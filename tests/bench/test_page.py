@@ -170,6 +170,15 @@ def test_off_by_nothing_has_no_sign(measured):
     assert '<td class="n" data-label="off by"></td>' in page
 
 
+def test_what_a_figure_is_off_from_is_said_where_it_is_not_the_printed_one():
+    cell = '<td class="n" data-label="within" data-v="0.250">{}</td>'
+    page = to_html(Report((made("alpha", "one"),)))
+    assert cell.format("± 0.250") in page
+    meant = Tolerance(target=9.47, width=0.25, reason="the mean of five logs")
+    page = to_html(Report((made("alpha", "one", tolerance=meant),)))
+    assert cell.format("9.47 ± 0.250") in page
+
+
 def test_an_address_is_a_link():
     page = to_html(Report((made("alpha", "one", place="https://example.org/a/"),)))
     assert '<a href="https://example.org/a/" rel="noreferrer">a</a>' in page

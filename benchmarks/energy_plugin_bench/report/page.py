@@ -98,6 +98,11 @@ class Row:
 
     @property
     def within(self) -> str:
+        """How far it may be, and from what where that is not the printed figure."""
+        return wording.within(self.verdict)
+
+    @property
+    def width(self) -> str:
         """How far it may be."""
         return wording.width(self.verdict)
 
