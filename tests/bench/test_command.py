@@ -124,6 +124,12 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(
     assert "--output" in capsys.readouterr().err
 
 
+def test_an_ending_that_is_no_format_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "measured", lambda *_: pytest.fail("computed all the same"))
+    assert main(["reproduce", "--output", str(tmp_path / "report.pdf")]) == 2
+    assert "report.pdf: expected an ending of .html, .htm, .md, .json, .csv" in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
     verdict, done = Runner.verdict, []
 
