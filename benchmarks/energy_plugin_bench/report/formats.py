@@ -13,7 +13,8 @@ from energy_plugin_bench.report.report import Report, to_markdown
 from energy_plugin_bench.values import places
 
 COLUMNS = (
-    "id", "source", "status", "network", "id_set", "ood_set", "method", "temperature", "metric", "convention", "unit",
+    "id", "source", "status", "network", "id_set", "ood_set", "method", "temperature", "metric",
+    "convention", "unit",
     "published", "measured", "target", "tolerance", "tolerance_reason", "spread", "draws", "origin",
     "elsewhere", "explained", "failed", "reason", "place", "link", "note",
 )  # fmt: skip
