@@ -3,13 +3,14 @@
 Results go to stdout, messages to stderr. Nothing here imports torch or a host; the command of a plug-in is
 imported when it runs or shows its help.
 
-Exit codes: 0 well, 1 problems found (`doctor`), 2 wrong usage, 3 a command cannot run here,
-141 nobody reads on.
+Exit codes: 0 well, 1 problems found (`doctor`), 2 wrong usage or files, 3 a command cannot run here,
+130 Ctrl-C, 141 nobody reads on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ from energy_plugin.published import PublishedSource, published
 from energy_plugin.records import KINDS, Record
 
 PROG = "energy-plugin"
-WELL, PROBLEMS, USAGE, CANNOT_RUN, CUT_OFF = 0, 1, 2, 3, 141
+WELL, PROBLEMS, USAGE, CANNOT_RUN, INTERRUPTED, CUT_OFF = 0, 1, 2, 3, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,13 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With 2 on wrong usage, with 0 after help (as argparse does).
     """
+    if sys.stdout is None:  # closed by the shell: what is printed goes nowhere
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         code = _main(argv)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
+        _discard_output()
         return CUT_OFF
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except OSError as error:  # a full disk behind stdout, say
+        _discard_output()
+        sys.stderr.write(f"error: {error}\n")
+        return USAGE
     return code
+
+
+def _discard_output() -> None:
+    """Let the flush at exit, which comes once more, end well."""
+    with contextlib.suppress(OSError):  # a stand-in for stdout may have no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(argv: Sequence[str] | None) -> int:

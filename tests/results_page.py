@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from energy_plugin_bench.inputs.assets import CACHE, DATA_ROOT, Assets
-from energy_plugin_bench.report.report import Report, to_markdown
+from energy_plugin_bench.report.report import Report, scores_table, to_markdown
 from energy_plugin_bench.values import registry as registries
 from energy_plugin_bench.values.registry import Registry
 from energy_plugin_bench.verdicts.runner import Runner
@@ -38,11 +38,12 @@ def measured(registry: Registry, runner: Runner) -> str:
         found[name] = [*(runner.verdict(source, row) for row in source.rows), *runner.extras(name)]
     ran = {name for name, verdicts in found.items() if any(v.status != "not run" for v in verdicts)}
     whole = to_markdown(Report(tuple(v for name in found if name in ran for v in found[name])))
+    scores = scores_table(Report(tuple(v for verdicts in found.values() for v in verdicts)))
     others = {name: verdicts for name, verdicts in found.items() if name not in ran}
-    table, _, rest = whole.partition("\n\n")
+    table, _, rest = whole.split("\n\n", 2)  # the scores of the sources that ran are not all
     several = sum(map(len, others.values()))
     table += f"\n| {len(others)} further sources | 0 | 0 | {several} |"
-    return "\n\n".join([table, rest.rstrip("\n"), _not_run(others)]) + "\n"
+    return "\n\n".join([table, "\n".join(scores), rest.rstrip("\n"), _not_run(others)]) + "\n"
 
 
 def _not_run(others: dict[str, list[Verdict]]) -> str:
@@ -72,8 +73,8 @@ def _short(reason: str) -> str:
 
 
 def counts(markdown: str) -> str:
-    """Return the first table: verdicts by source."""
-    return markdown.split("\n\n")[0] + "\n"
+    """Return the first two tables: verdicts by source and by score."""
+    return "\n\n".join(markdown.split("\n\n")[:2]) + "\n"
 
 
 def page(markdown: str) -> str:

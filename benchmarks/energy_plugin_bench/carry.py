@@ -29,7 +29,8 @@ from energy_plugin_bench.passes.passes import logits_file, made_of, needed
 from energy_plugin_bench.values import registry as registries
 from energy_plugin_bench.values.recipe import Recipe
 from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS
-from energy_plugin_bench.verdicts.runner import Runner, questions
+from energy_plugin_bench.verdicts.questions import questions
+from energy_plugin_bench.verdicts.runner import Runner
 
 COMMAND = "python -m energy_plugin_bench.carry --data-root DATA"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from energy_plugin_bench.apply.processes import Process
-from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
-from energy_plugin_bench.report.formats import format_of, rendered
+from energy_plugin_bench.measuring import EXIT_CODES, USAGE, add_choice, exit_code, guarded, measured, output
+from energy_plugin_bench.report.formats import ENDINGS, format_of, rendered
 from energy_plugin_bench.report.report import Report, to_markdown, to_terminal
 from energy_plugin_bench.verdicts.comparison import third_party
 
@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def run(options: argparse.Namespace) -> int:
     """Measure the chosen rows, print them, and return the exit code."""
+    if options.output and options.output.suffix and not format_of(options.output):
+        sys.stderr.write(f"error: --output {options.output}: expected an ending of {', '.join(ENDINGS)}\n")
+        return USAGE
 
     def measure(process: Process) -> Report:
         with output(options.output) as write:

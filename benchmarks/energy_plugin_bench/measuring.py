@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +39,7 @@ from energy_plugin_bench.verdicts.verdict import Verdict
 ALL_REPRODUCED, SOME_DIFFER, USAGE, NOTHING_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = (
     "Exit codes: 0 every row that was run is reproduced, or differs and the recipe says why; 1 some "
-    "differ otherwise; 2 wrong usage or files; 3 nothing could be verified."
+    "differ otherwise; 2 wrong usage, or files or plug-ins at fault; 3 nothing could be verified; 130 Ctrl-C."
 )
 
 
@@ -48,7 +50,9 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", default="", help="rows of this source only")
     parser.add_argument(
-        "--data-root", metavar="DIR", help=f"folder with mnist/ and cifar/ (default: ${DATA_ROOT})"
+        "--data-root",
+        metavar="DIR",
+        help=f"folder of weights and images; what is not run says which it needs (default: ${DATA_ROOT})",
     )
     parser.add_argument(
         "--from-images",
@@ -75,27 +79,58 @@ def guarded(options: argparse.Namespace, measure: Callable[[Process], Report]) -
     """
     try:
         computing = Computing(**said(partial(getattr, options)))
-        with joined(computing.device) as process:
+        # What plug-ins print must not get between the lines of a document.
+        with _ended_by_signals(), redirect_stdout(sys.stderr), joined(computing.device) as process:
             if process.first:
                 return measure(process)
             _runner(options, registries.load(), process).share(())
             return ALL_REPRODUCED
-    except (LookupError, ValueError, OSError) as error:
+    except (LookupError, ValueError, OSError, RuntimeError) as error:
         rank = os.environ.get("RANK", "0")
         which = "" if rank == "0" else f"process {rank}: "
         sys.stderr.write(f"error: {which}{error.args[0] if isinstance(error, LookupError) else error}\n")
         return USAGE
-    except KeyboardInterrupt:
-        kept = "" if options.no_cache else " Logits that were computed are kept: run it again to go on."
+    except KeyboardInterrupt as error:
+        kept = "" if options.no_cache else " What networks gave is kept: run it again to go on."
         sys.stderr.write(f"interrupted: nothing was written.{kept}\n")
-        return INTERRUPTED
+        return 128 + error.number if isinstance(error, _SignalledError) else INTERRUPTED
+
+
+class _SignalledError(KeyboardInterrupt):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that no half-written file is left."""
+
+    def end(number: int, _: object) -> None:
+        raise _SignalledError(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only it may have handlers
+        yield
+        return
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in known}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(report: Report) -> int:
     """What a report means for a shell."""
     if report.unexplained:
         return SOME_DIFFER
-    return ALL_REPRODUCED if report.counts["reproduced"] else NOTHING_VERIFIED
+    if any(verdict.failed for verdict in report.verdicts):
+        return USAGE
+    run = report.counts["reproduced"] + report.counts["differs"]
+    return ALL_REPRODUCED if run else NOTHING_VERIFIED
 
 
 def measured(
@@ -122,7 +157,10 @@ def measured(
     registry = registries.load()
     rows = registry.select(source=options.source, expression=options.expression)
     if not rows:
-        raise ValueError(f"no published value matches {options.expression!r}; `--json` lists all ids")
+        raise ValueError(
+            f"no published value matches {options.expression!r}; `energy-plugin list --published --source "
+            "NAME` lists their ids"
+        )
     if options.download:
         fetch_for(_runner(options, registry, process), rows)
     with _bar(len(rows)) as progress:
@@ -134,8 +172,20 @@ def measured(
             runner.share(rows, registries.matcher(options.expression))
         verdicts = list(_verdicts(runner, rows, options, progress))
         verdicts += beside(runner, rows, names, known=verdicts)
+        _say_failures(verdicts)
         found = reported(runner, tuple(verdicts), process.world, with_curves=with_curves)
     return replace(found, seconds=time.monotonic() - started)
+
+
+def _say_failures(verdicts: Iterable[Verdict]) -> None:
+    """Say what could not be run for faults of files or code, each reason once."""
+    found: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.failed:
+            found.setdefault(verdict.reason, []).append(verdict.id)
+    for reason, ids in found.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        sys.stderr.write(f"error: {ids[0]}{more}: {reason}\n")
 
 
 def reported(
@@ -188,7 +238,7 @@ def _verdicts(
     for name in dict.fromkeys(source.name for source, _ in rows):
         for source, row in rows:
             if source.name == name:
-                yield runner.verdict(source, row)
+                yield runner.attempt(source, row)
                 progress.row()
         yield from runner.extras(name, chosen)
 
@@ -213,7 +263,12 @@ class _Bar:
 @contextmanager
 def _bar(rows: int) -> Iterator[_Bar]:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield _Bar(bars, rows)
 
@@ -233,4 +288,14 @@ def _file(path: Path) -> Iterator[Callable[[str], object]]:
             part = stack.enter_context(replacing(path))
         except OSError as error:
             raise OSError(f"--output {path} cannot be written: {error.strerror}") from error
-        yield partial(part.write_text, encoding="utf-8")
+        yield partial(_written, part, path)
+
+
+def _written(part: Path, path: Path, text: str) -> None:
+    try:
+        part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(
+            f"--output {path} cannot be written: {error.strerror}. Nothing is left of it; free space there "
+            "or name another file. What networks gave is kept."
+        ) from error

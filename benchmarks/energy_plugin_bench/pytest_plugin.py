@@ -30,7 +30,11 @@ _VERDICTS = pytest.StashKey[dict[str, "Verdict"]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options, all with the prefix --energy."""
     group = parser.getgroup("energy", "published values")
-    group.addoption("--energy-data-root", metavar="DIR", help="folder with mnist/ and cifar/")
+    group.addoption(
+        "--energy-data-root",
+        metavar="DIR",
+        help="folder of weights and images that rows need; what is not run says which",
+    )
     group.addoption(
         "--energy-from-images", action="store_true", help="compute logits anew wherever images are there"
     )
@@ -144,8 +148,10 @@ def _runner(config: pytest.Config) -> Runner:
 @pytest.fixture
 def published_verdict(published_value: tuple[Source, PublishedValue], pytestconfig: pytest.Config) -> Verdict:
     """The verdict on one published value; the test is skipped, with the reason, where it was not run."""
-    verdict = _runner(pytestconfig).verdict(*published_value)
+    verdict = _runner(pytestconfig).attempt(*published_value)
     pytestconfig.stash[_VERDICTS][verdict.id] = verdict
+    if verdict.failed:
+        pytest.fail(str(verdict), pytrace=False)
     if verdict.status == "not run":
         pytest.skip(f"not run: {verdict.reason}")
     return verdict

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply.processes import Process
-from energy_plugin_bench.measuring import EXIT_CODES, add_choice, exit_code, guarded, measured, output
-from energy_plugin_bench.report.formats import FORMATS, format_of, rendered
+from energy_plugin_bench.measuring import EXIT_CODES, USAGE, add_choice, exit_code, guarded, measured, output
+from energy_plugin_bench.report.formats import ENDINGS, FORMATS, format_of, rendered
+from energy_plugin_bench.report.page import is_page
+from energy_plugin_bench.report.reading import COMMANDS
 from energy_plugin_bench.report.report import Report
 from energy_plugin_bench.verdicts.comparison import BESIDE, third_party
+
+_DEFAULT = Path("report.html")
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -24,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         dest="verdicts",
         type=Path,
         metavar="PATH",
-        help="show these verdicts (`reproduce --json`, `report --format json`); nothing is measured",
+        help="show these verdicts (`reproduce --json`, `report --format json`); nothing is measured, "
+        "-k and --source choose among them",
     )
     parser.add_argument(
         "--output", type=Path, metavar="PATH", help="write here (default: stdout; for HTML report.html)"
@@ -46,12 +50,20 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def run(options: argparse.Namespace) -> int:
     """Measure or read, write the report, and return the exit code."""
-    kind = options.format or format_of(options.output) or "html"
-    path = options.output or (Path("report.html") if kind == "html" else None)
+    kind = options.format or format_of(options.output)
+    if not kind and options.output and not options.output.is_dir():  # a folder is told of in its own words
+        known = ", ".join(ENDINGS)
+        sys.stderr.write(f"error: --output {options.output}: expected an ending of {known}, or --format\n")
+        return USAGE
+    kind = kind or "html"
+    path = options.output or (_DEFAULT if kind == "html" else None)
+    again = path is not None and path.exists()
 
     def measure(process: Process) -> Report:
+        if options.output is None and path is not None:
+            _not_a_stranger(path)
         with output(path) as write:
-            report = _read(options.verdicts) if options.verdicts else _measured(options, process)
+            report = _read(options) if options.verdicts else _measured(options, process)
             write(rendered(report, kind))
             return report
 
@@ -61,8 +73,15 @@ def run(options: argparse.Namespace) -> int:
     if path is None:
         sys.stdout.write(rendered(report, kind))
     else:
-        sys.stderr.write(f"{report.summary()}: {path}\n")
+        over = " over what was there" if again else ""
+        sys.stderr.write(f"{report.summary()}. Written{over}: {path}\n")
     return exit_code(report)
+
+
+def _not_a_stranger(path: Path) -> None:
+    """Refuse to write over a file that nobody named and that is no report."""
+    if path.is_file() and not is_page(path.read_text(encoding="utf-8", errors="replace")):
+        raise FileExistsError(f"{path} is there and is no report of this command; name a file by --output")
 
 
 def _measured(options: argparse.Namespace, process: Process) -> Report:
@@ -72,10 +91,12 @@ def _measured(options: argparse.Namespace, process: Process) -> Report:
     return measured(options, process, detectors, with_curves=True)
 
 
-def _read(path: Path) -> Report:
+def _read(options: argparse.Namespace) -> Report:
+    path = options.verdicts
+    if options.detectors:
+        raise ValueError("--detector is for what is measured; --from shows what was measured before")
     try:
-        return Report.from_json(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no JSON document: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        report = Report.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text are one, too
+        raise ValueError(f"{path} is no report of {COMMANDS}: {error}") from error
+    return report.only(options.source, options.expression)

@@ -11,7 +11,8 @@ from energy_plugin.metrics import evaluate
 from energy_plugin_bench import carry
 from energy_plugin_bench.inputs.assets import CARRIED, Assets, digest, read_manifest
 from energy_plugin_bench.passes.passes import logits_file, made_of
-from energy_plugin_bench.verdicts.runner import Runner, passes_of, question
+from energy_plugin_bench.verdicts.questions import passes_of, question
+from energy_plugin_bench.verdicts.runner import Runner
 from energy_plugin_bench.verdicts.verdict import Question
 
 MANIFEST = read_manifest(CARRIED)
@@ -90,7 +91,9 @@ def test_what_nobody_published_is_shown_as_measured(carried_runner):
     assert len(verdicts) == 9
     error = verdicts["measured_densenet100_cifar10_dice_cifar10_test_error_rate"]
     assert error.measured == pytest.approx(5.46, abs=0.011)
-    energy = verdicts["measured_densenet100_cifar10_dice_textures_part_1200_energy_fpr95"]
+    energy = verdicts[
+        "measured_densenet100_cifar10_dice_cifar10_test_textures_part_1200_energy_wisc_odin_style_fpr95"
+    ]
     assert (energy.status, energy.asked.convention) == ("measured", "wisc_odin_style")
     assert "10 of the 47 classes" in energy.note
 

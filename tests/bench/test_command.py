@@ -1,6 +1,9 @@
 """`energy-plugin reproduce`: what it prints, its exit codes, and what it leaves behind."""
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +36,9 @@ def test_json_is_one_document(capsys):
     assert figures["song_mnist_energyft32_auroc"]["status"] == "reproduced"
     assert figures["song_mnist_energyft32_auroc"]["origin"] == "carried logits"
     assert (
-        figures["measured_densenet100_mnist0to7_song_energyft32_mnist_test_8to9_msp_auroc"]["published"]
+        figures[
+            "measured_densenet100_mnist0to7_song_energyft32_mnist_test_0to7_mnist_test_8to9_msp_energy_ood_auroc"
+        ]["published"]
         is None
     )
     assert document["summary"]["not run"] == 15  # SVHN, Fashion-MNIST and CIFAR-10 were fine-tuned, too
@@ -85,15 +90,21 @@ def test_a_data_root_without_the_files_lists_them(capsys, tmp_path):
     assert "torchvision: CIFAR10" in err
 
 
-def test_a_file_with_another_hash_ends_the_run(capsys, tmp_path):
+def test_a_file_with_another_hash_is_told_and_what_does_not_need_it_goes_on(capsys, tmp_path):
     weights = tmp_path / "mnist" / "weights" / "baseline_epoch_9.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"something else")
     output = tmp_path / "report.json"
-    arguments = ["--data-root", str(tmp_path), "-k", "oe_mnist_baseline_error_rate", "--output", str(output)]
-    assert main(["reproduce", *arguments]) == 2
-    assert "expected sha256:277eeb51" in capsys.readouterr().err
-    assert not output.exists()
+    chosen = "oe_mnist_baseline_error_rate or oe_mnist_baseline_fashion or resnet20_cifar10_akamaster_error"
+    assert main(["reproduce", "--data-root", str(tmp_path), "-k", chosen, "--output", str(output)]) == 2
+    out, err = capsys.readouterr()
+    assert err.count("expected sha256:277eeb51") == 1
+    assert "error: oe_mnist_baseline_error_rate and 3 more: failed: the network" in err
+    assert "1 reproduced, 0 differ, 4 not run" in out
+    figures = {figure["id"]: figure for figure in json.loads(output.read_text())["figures"]}
+    assert figures["resnet20_cifar10_akamaster_error_rate"]["status"] == "reproduced"
+    assert figures["oe_mnist_baseline_error_rate"]["failed"] is True
+    assert "Copy it again" in figures["oe_mnist_baseline_error_rate"]["reason"]
 
 
 def test_the_output_is_written(tmp_path, capsys):
@@ -113,6 +124,12 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(
     assert "--output" in capsys.readouterr().err
 
 
+def test_an_ending_that_is_no_format_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "measured", lambda *_: pytest.fail("computed all the same"))
+    assert main(["reproduce", "--output", str(tmp_path / "report.pdf")]) == 2
+    assert "report.pdf: expected an ending of .html, .htm, .md, .json, .csv" in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
     verdict, done = Runner.verdict, []
 
@@ -130,6 +147,48 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
     assert out == ""
     assert (tmp_path / "report.json").read_text() == "the last one"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+EXPLAINED = "song_mnist_pretrained_errordetection_tnr99"
+
+
+def test_a_difference_that_the_recipe_explains_was_verified(capsys):
+    assert main(["reproduce", "-k", EXPLAINED]) == 0
+    assert "0 reproduced, 1 differ" in capsys.readouterr().out
+
+
+def test_what_plug_ins_print_does_not_get_into_the_document(capsys, monkeypatch):
+    verdict = Runner.verdict
+
+    def chatty(self, source, row):
+        print("hello from a plug-in")
+        return verdict(self, source, row)
+
+    monkeypatch.setattr(Runner, "verdict", chatty)
+    assert main(["reproduce", "-k", ENERGY, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["figures"]
+    assert "hello from a plug-in" in err
+
+
+def test_a_signal_that_ends_the_run_leaves_nothing_half_written(tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Runner, "verdict", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    output = str(tmp_path / "report.json")
+    assert main(["reproduce", "-k", ENERGY, "--output", output]) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_disk_under_the_output_is_told_with_its_name(tmp_path, capsys, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(["reproduce", "-k", ENERGY, "--output", str(tmp_path / "report.json")]) == 2
+    err = capsys.readouterr().err
+    assert f"--output {tmp_path / 'report.json'} cannot be written: No space left on device" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_markdown_goes_to_stdout(capsys):

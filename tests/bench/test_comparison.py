@@ -59,19 +59,21 @@ def test_other_plug_ins_detectors_are_known_by_their_owner(runner):
 def test_every_set_that_runs_is_measured_with_every_detector(runner):
     found = measured(runner, ("msp", "bright_logit"))
     assert set(found) == {
-        "measured_bright_middle_msp_auroc",
-        "measured_bright_middle_msp_fpr95",
-        "measured_bright_all_msp_auroc",
-        "measured_bright_middle_bright_logit_auroc",
-        "measured_bright_middle_bright_logit_fpr95",
-        "measured_bright_all_bright_logit_auroc",
+        "measured_bright_ends_middle_msp_outlier_exposure_auroc",
+        "measured_bright_ends_middle_msp_outlier_exposure_fpr95",
+        "measured_bright_ends_all_msp_outlier_exposure_auroc",
+        "measured_bright_ends_middle_bright_logit_outlier_exposure_auroc",
+        "measured_bright_ends_middle_bright_logit_outlier_exposure_fpr95",
+        "measured_bright_ends_all_bright_logit_outlier_exposure_auroc",
     }
     assert {v.status for v in found.values()} == {"measured"}
     # In-distribution images are the brightest, so as an outlier score the first logit is all wrong.
-    assert found["measured_bright_middle_bright_logit_auroc"].measured == 0.0
-    assert found["measured_bright_middle_msp_auroc"].measured == 100.0
-    assert "stranger" in found["measured_bright_middle_bright_logit_auroc"].note
-    assert found["measured_bright_all_msp_auroc"].draws == 20  # as the protocol of the row says
+    assert found["measured_bright_ends_middle_bright_logit_outlier_exposure_auroc"].measured == 0.0
+    assert found["measured_bright_ends_middle_msp_outlier_exposure_auroc"].measured == 100.0
+    assert "stranger" in found["measured_bright_ends_middle_bright_logit_outlier_exposure_auroc"].note
+    assert (
+        found["measured_bright_ends_all_msp_outlier_exposure_auroc"].draws == 20
+    )  # as the protocol of the row says
 
 
 def test_the_network_sees_every_image_once(runner, monkeypatch):
@@ -110,6 +112,36 @@ def test_a_failure_of_the_house_is_no_stranger_s(runner, monkeypatch):
 def test_an_unknown_detector_is_told(runner):
     with pytest.raises(LookupError, match="max_logit"):
         measured(runner, ("max_logits",))
+
+
+class Rival:
+    """Takes names that others have, too."""
+
+    @hookimpl
+    def ood_detectors(self):
+        return [DetectorSpec(name=n, target="strange_detectors:Bright") for n in ("msp", "bright_logit")]
+
+
+def test_of_a_name_that_others_took_ours_is_measured_and_theirs_are_left_out_and_told(runner):
+    expected = measured(runner, ("msp",))
+    runner.manager.add(Rival(), "energy_plugin_extra")
+    said = []
+    assert not {"msp", "bright_logit"} & set(third_party(runner.manager))
+    found = measured(runner, ("msp", "bright_logit"), said.append)
+    assert {name: v.measured for name, v in found.items()} == {n: v.measured for n, v in expected.items()}
+    assert len(said) == 1
+    assert "'bright_logit' is left out" in said[0]
+    assert "energy_plugin_extra" in said[0]
+
+
+def test_a_stranger_whose_name_begins_like_ours_is_a_stranger(runner):
+    class Extra:
+        @hookimpl
+        def ood_detectors(self):
+            return [DetectorSpec(name="another", target="strange_detectors:Bright")]
+
+    runner.manager.add(Extra(), "energy_plugin_extra")
+    assert "another" in third_party(runner.manager)
 
 
 def test_the_house_compares_energy_with_its_rivals(carried_runner):

@@ -48,7 +48,7 @@ def report(more=()):
         12.0,
         {"alpha": {"title": "Title", "cite": NASTY, "repository": "owner/name@0123456", "kind": "original"}},
         (curve("alpha", verdicts[0].asked, *scores), curve("alpha", verdicts[3].asked, *scores)),
-        {"weights.safetensors": "ab" * 32},
+        {"weights.safetensors": "ab" * 32, "images": ""},
     )
 
 
@@ -66,10 +66,18 @@ def test_the_page_holds_what_a_reader_needs(html):
         'href="https://github.com/owner/name/blob/0123456789/a/b.txt#L7"',
         'href="https://github.com/owner/name/tree/0123456"',
         "ab" * 32,
+        "<li>images<br>folder, not hashed</li>",
         "<dt>torch</dt><dd>9</dd>",
     ):
         assert wanted in html, wanted
     assert html.count("<svg") == 2
+
+
+def test_the_head_counts_by_score(html):
+    head = html.partition("<header>")[2].partition("</header>")[0]
+    rows = re.findall(r"<tr><td>(.*?)</td>(.*?)</tr>", head)
+    found = {re.sub("<.*?>", "", name): re.findall(r">(\d+)<", numbers) for name, numbers in rows}
+    assert found == {"energy": ["2", "1", "2"]}  # reproduced, differs, not run
 
 
 def test_what_others_wrote_is_escaped(html):
@@ -99,6 +107,81 @@ def test_a_report_without_anything_beside_verdicts_is_a_page_too():
     page = to_html(dataclasses.replace(report(), sources={}, curves=(), hashes={}, environment={}))
     assert "<svg" not in page
     assert "needs weights" in page
+
+
+def of_pixels(name, method, measured, **changes):
+    asked = Question("seg", name, "anomalous_pixels", method, "auroc", changes.pop("convention", "pebal"))
+    return made("alpha", "seg", asked=asked, id=f"{name} {method}", measured=measured, **changes)
+
+
+def lines(verdicts):
+    """Cells of the table of detectors: sets, metric with convention, figures."""
+    page = to_html(dataclasses.replace(report(), verdicts=tuple(verdicts)))
+    table = page.partition('<section id="detectors">')[2].partition("</section>")[0]
+    rows = re.findall(r"<tr[^>]*><td>seg <small>alpha</small></td>(.*?)</tr>", table)
+    return [re.findall(r'<td(?: class="n( best)?")?[^>]*>(.*?)</td>', row) for row in rows]
+
+
+def test_detectors_stand_beside_each_other_on_the_same_set_only():
+    found = lines(
+        [
+            of_pixels("anomaly21", "energy", 90.0),
+            of_pixels("anomaly21", "msp", 80.0),
+            of_pixels("obstacle21", "msp", 70.0, status="differs"),
+            of_pixels("obstacle21", "energy", 60.0),
+            of_pixels("static", "energy", 99.0),  # alone: nothing to compare with
+        ]
+    )
+    metric = ("", "AUROC <small>pebal</small>")
+    assert found == [
+        [("", "anomaly21 / anomalous_pixels"), metric, (" best", "90.00 ✓"), ("", "80.00 ✓")],
+        [("", "obstacle21 / anomalous_pixels"), metric, ("", "60.00 ✓"), (" best", "70.00 ✗")],
+    ]
+
+
+def test_detectors_of_two_conventions_stand_on_two_lines():
+    verdicts = [
+        of_pixels("static", method, 80.0, convention=convention)
+        for convention in ("pebal", "smiyc")
+        for method in ("energy", "msp")
+    ]
+    assert [line[1][1] for line in lines(verdicts)] == [
+        "AUROC <small>pebal</small>",
+        "AUROC <small>smiyc</small>",
+    ]
+
+
+def test_a_figure_that_is_printed_twice_has_both_verdicts_and_no_number_is_not_the_best():
+    found = lines(
+        [
+            of_pixels("static", "energy", float("nan")),
+            of_pixels("static", "msp", 80.0),
+            of_pixels("static", "msp", 80.0, status="differs"),
+        ]
+    )
+    assert found[0][2:] == [("", "nan ✓"), (" best", "80.00 ✓ ✗")]
+
+
+@pytest.mark.parametrize("measured", [9.5 - 1e-6, 9.5 + 1e-6, 9.5])
+def test_off_by_nothing_has_no_sign(measured):
+    page = to_html(Report((made("alpha", "one", measured=measured),)))
+    assert '<td class="n" data-label="off by">0.000</td>' in page
+    page = to_html(Report((made("alpha", "one", measured=float("nan")),)))
+    assert '<td class="n" data-label="off by"></td>' in page
+
+
+def test_what_a_figure_is_off_from_is_said_where_it_is_not_the_printed_one():
+    cell = '<td class="n" data-label="within" data-v="0.250">{}</td>'
+    page = to_html(Report((made("alpha", "one"),)))
+    assert cell.format("± 0.250") in page
+    meant = Tolerance(target=9.47, width=0.25, reason="the mean of five logs")
+    page = to_html(Report((made("alpha", "one", tolerance=meant),)))
+    assert cell.format("9.47 ± 0.250") in page
+
+
+def test_an_address_is_a_link():
+    page = to_html(Report((made("alpha", "one", place="https://example.org/a/"),)))
+    assert '<a href="https://example.org/a/" rel="noreferrer">a</a>' in page
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +257,103 @@ def test_the_filter_filters_and_opens_what_it_found(opened):
     assert opened.run("return document.getElementById('source-alpha').hidden")
     assert opened.run("return document.querySelector('[data-section=source-alpha]').hidden")
     assert not opened.run("return document.querySelector('[data-section=source-beta]').hidden")
+    assert not opened.run("return document.querySelector('.idle').hidden")
     write(opened, "alpha differs")
     assert shown(opened) == ["two"]
+    assert opened.run("return document.querySelector('.idle').hidden")
     write(opened, "alpha nowhere")
     assert shown(opened) == []
     write(opened, "")
     assert shown(opened) == ["one", "three", "two"]
+
+
+def choose(opened, score):
+    opened.run(
+        "const box = document.getElementById('score'); box.value = arguments[0];"
+        "box.dispatchEvent(new Event('change'))",
+        score,
+    )
+
+
+@pytest.fixture(scope="module")
+def confusing(tmp_path_factory):
+    """A page whose sources, ids and small print hold words that are scores, too."""
+    named = "energy_ood"
+    page = to_html(
+        report(
+            [
+                made(named, "five", "energy"),
+                made(named, "energy_five", "msp", id="energy_network", measured=9.1, status="differs"),
+                made(named, "five", "msp", id=f"{named}_five_msp", note="beside energy", measured=9.3),
+                made(named, "five", "energy only", id="weird", measured=9.2, status="differs"),
+            ]
+        )
+    )
+    path = tmp_path_factory.mktemp("page") / "confusing.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def chosen(chromium, confusing):
+    chromium.look(1200)
+    chromium.open(confusing)
+    chromium.until("document.documentElement.dataset.ready")
+    return chromium
+
+
+def scores(opened):
+    """What can be seen of the source energy_ood, by figure."""
+    return opened.run(
+        """return Array.from(document.querySelectorAll("#source-energy_ood tr[data-status]"))
+        .filter((node) => node.checkVisibility({contentVisibilityAuto: false}))
+        .map((node) => node.cells[2].textContent)"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("energy reproduced", ["energy FPR95"]),  # not the source's name, the id or the small print
+        ("energy differs", []),  # nor the network's: the name of a score is that score
+        ("energy_f differs", ["msp FPR95"]),
+        ("score:energy", ["energy FPR95"]),
+        ("score:energy_only", ["energy only FPR95"]),
+        ("msp reproduced", ["msp FPR95"]),
+        ("energy_ood reproduced", ["energy FPR95", "msp FPR95"]),
+        ("source:y_oo differs", ["msp FPR95", "energy only FPR95"]),
+        ("source:alpha", []),
+        ("energy_ood_five_msp", ["msp FPR95"]),
+        ("id:five_msp", ["msp FPR95"]),
+    ],
+)
+def test_words_match_what_is_seen(chosen, words, found):
+    write(chosen, words)
+    assert scores(chosen) == found
+
+
+def test_a_score_is_chosen_from_a_list_or_by_its_counts(chosen):
+    choose(chosen, "energy only")
+    assert scores(chosen) == ["energy only FPR95"]
+    assert chosen.run("return document.getElementById('found').value") == "1 of 10 figures"
+    write(chosen, "reproduced")
+    assert scores(chosen) == []
+    write(chosen, "")
+    choose(chosen, "")
+    assert len(scores(chosen)) == 4
+    chosen.run("document.querySelector('[data-choose=msp]').click()")
+    assert scores(chosen) == ["msp FPR95", "msp FPR95"]
+    assert chosen.run("return document.getElementById('score').value") == "msp"
+
+
+def test_detectors_beside_each_other_stay_where_one_of_them_is_chosen(chosen):
+    lines = "document.querySelectorAll('.pivot tbody tr:not([hidden])').length"
+    write(chosen, "score:energy_only")
+    assert chosen.run(f"return {lines}") == 1
+    write(chosen, "source:alpha score:msp")
+    assert chosen.run(f"return {lines}") == 1
+    write(chosen, "score:max_logit")
+    assert chosen.run(f"return {lines}") == 0
 
 
 def test_a_tick_leaves_out_a_verdict(opened):

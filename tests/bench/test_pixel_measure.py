@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from energy_plugin import hookimpl, labels
-from energy_plugin.metrics import aupr, auroc
+from energy_plugin.metrics import aupr, auroc, fpr_at_tpr
 from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
@@ -64,11 +64,13 @@ def test_what_nobody_published_comes_from_the_same_pass_over_the_classes(runner)
     measuring = runner()
     extras = {verdict.id: verdict.measured for verdict in measuring.extras("pixels")}
     known, anomalous = scores(lambda logits: -logits[:3].logsumexp(0))
-    assert extras["measured_tiny_small_energy_auroc"] == pytest.approx(
+    assert extras["measured_tiny_small_energy_mask2anomaly_auroc"] == pytest.approx(
         100 * auroc(known, anomalous), abs=1e-4
     )
     known, anomalous = scores(lambda logits: -logits[:3].softmax(0).amax(0))
-    assert extras["measured_tiny_small_msp_aupr_out"] == pytest.approx(100 * aupr(known, anomalous), abs=1e-4)
+    assert extras["measured_tiny_small_msp_mask2anomaly_aupr_out"] == pytest.approx(
+        100 * aupr(known, anomalous), abs=1e-4
+    )
     assert len(extras) == 4
 
 
@@ -245,10 +247,53 @@ def test_other_plug_ins_detectors_score_the_maps_of_the_same_pass(runner, cache,
     found = {v.id: v for v in beside(measuring, rows, names, known=known, say=told.append)}
     assert len(seen) == 3
     inside, outside = scores(lambda logits: -logits[0])
-    ours = found["measured_tiny_small_first_logit_aupr_out"]
+    ours = found["measured_tiny_small_first_logit_mask2anomaly_aupr_out"]
     assert ours.measured == pytest.approx(100 * aupr(inside, outside), abs=1e-4)
     assert "stranger" in ours.note
-    assert "measured_tiny_small_max_logit_fpr95" in found
+    assert "measured_tiny_small_max_logit_mask2anomaly_fpr95" in found
+
+
+def test_a_detector_cannot_change_the_maps_of_others(runner, monkeypatch):
+    module = ModuleType("strange_pixels")
+    module.FirstLogit = type("Rude", (), {"score": lambda self, logits: logits.zero_()[:, 0]})
+    module.Pooled = module.Hungry = FirstLogit
+    monkeypatch.setitem(sys.modules, "strange_pixels", module)
+    measuring = runner()
+    measuring.manager.add(Stranger(), "stranger")
+    measuring.beside_pixels = ("first_logit", "pooled")
+    found = {v.asked.method: v for v in beside(measuring, list(measuring.registry.rows()), ("pooled",))}
+    inside, outside = scores(lambda logits: -logits[0])
+    assert found["pooled"].asked.metric == "fpr95"
+    assert found["pooled"].measured == pytest.approx(
+        100 * fpr_at_tpr(inside, outside, rule="linear"), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "options = {",
+            'transform = ["resize 8"]\noptions = {',
+            "transforms, which images with masks do not take",
+        ),
+        (
+            'methods = ["energy", "msp"]\nmetrics = ["auroc", "aupr_out"]',
+            'methods = ["energy"]\nmetrics = ["tnr95"]',
+            "",
+        ),
+    ],
+)
+def test_what_pixels_do_not_take_is_told(runner, tmp_path, old, new, said):
+    recipe = tmp_path / "published" / "recipe.toml"
+    assert old in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(old, new))
+    found = verdicts(runner())
+    if said:
+        assert found["tiny_ap"].status == "not run"
+        assert said in found["tiny_ap"].reason
+    else:
+        assert not any(verdict.status == "measured" for verdict in found.values())
 
 
 def test_a_detector_that_fails_on_the_maps_is_named(runner, monkeypatch):

@@ -21,6 +21,19 @@ HUB = "https://github.com/"
         ("paper arXiv 2411.03829, Table 1", "https://arxiv.org/abs/2411.03829"),
         ("arxiv.org/html/2605.29773v1, abstract", "https://arxiv.org/html/2605.29773v1"),
         ("o/n@0123456", f"{HUB}o/n/tree/0123456"),
+        ("https://example.org/a/b.html#t3", "https://example.org/a/b.html#t3"),
+        ("https://example.org/a/b.html, table 3", "https://example.org/a/b.html"),
+        ("http://example.org/ (a blog)", "http://example.org/"),
+        ("a blog (https://example.org/a), table 3", "https://example.org/a"),
+        ("o/n#12, table 3", f"{HUB}o/n/issues/12"),
+        ("o/n: logs/a.txt line 3", f"{HUB}o/n/blob/HEAD/logs/a.txt#L3"),
+        ("CVPR/2024: Table 3", ""),
+        ("CVPR/2024: version 1.0", ""),
+        ("CVPR/2024 (oral): page 3.5", ""),
+        ("and/or table: page 3", ""),
+        ("and/or, page 3", ""),
+        ("o/n", ""),
+        ("javascript:alert(1)", ""),
         ("paper, Table 1 (Markdown copy)", ""),
         ("public note on the paper, repository not identified", ""),
     ],
@@ -38,4 +51,6 @@ def test_every_place_of_the_package_that_names_a_commit_has_an_address(registry)
 def test_repositories():
     assert repository("o/n@0123456 (the tables were later removed)") == f"{HUB}o/n/tree/0123456"
     assert repository("o/n") == f"{HUB}o/n"
+    assert repository("https://example.org/o/n") == "https://example.org/o/n"
     assert repository("none read") == ""
+    assert repository("and/or something else") == ""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from energy_plugin_bench.verdicts.runner import question
+from energy_plugin_bench.verdicts.questions import question
 
 ROOT = Path(__file__).parents[2]
 

@@ -70,7 +70,7 @@ def test_a_missing_image_is_told_by_name(folder, workers):
     data = as_image_set(image_folder(folder))
     (folder / "a" / "07.png").unlink()
     with pytest.raises(
-        CorruptAssetError, match=r"image 7 of 11 cannot be read: .*07\.png.* Put the file back"
+        CorruptAssetError, match=r"image 7 of 11 \(.*07\.png\) cannot be read: .*07\.png.* Put the file back"
     ):
         joined(batches(data, range(11), (), 4, workers=workers))
 
@@ -78,7 +78,7 @@ def test_a_missing_image_is_told_by_name(folder, workers):
 def test_an_image_that_is_cut_off_is_told(folder):
     file = folder / "a" / "03.png"
     file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(CorruptAssetError, match="image 3 of 11 cannot be read"):
+    with pytest.raises(CorruptAssetError, match=r"image 3 of 11 \(.*03\.png\) cannot be read"):
         joined(batches(as_image_set(image_folder(folder)), range(11), (), 4))
 
 

@@ -45,6 +45,12 @@ class LazyImages:
         """The same images with further steps."""
         return LazyImages(self.data, self._chosen, (*self._steps, *steps))
 
+    def told(self, position: int) -> str:
+        """Say which image is meant: its number, and its file where it has one."""
+        files = getattr(self.data, "files", None)
+        named = f" ({files[int(self._chosen[position])]})" if files else ""
+        return f"image {position} of {len(self)}{named}"
+
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Read, transform and stack all images: (N, H, W) or (N, H, W, 3)."""
         images = np.concatenate([self._read(int(index)) for index in self._chosen])

@@ -74,8 +74,8 @@ def _one(images: LazyImages, position: int) -> Tensor:
         return as_batch(np.asarray(images[position : position + 1]))
     except (OSError, EOFError, SyntaxError) as error:  # Pillow's for files that are cut off, or none
         raise CorruptAssetError(
-            f"image {position} of {len(images)} cannot be read: {error}. Put the file back; images that were "
-            "done before are kept."
+            f"{images.told(position)} cannot be read: {error}. Put the file back; images that were done "
+            "before are kept."
         ) from error
 
 

@@ -49,6 +49,10 @@ class Computing:
             raise ValueError(f"the device is {self.device!r}; expected cpu, cuda, cuda:1, ...") from error
         if kind == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"the device is {self.device!r} and torch finds no GPU; use --device cpu.")
+        if not _is_there(self.device):
+            raise ValueError(
+                f"the device is {self.device!r} and torch cannot compute there; use --device cpu."
+            )
 
     @property
     def dtype(self) -> str:
@@ -98,3 +102,11 @@ class Computing:
                 labels.append(known)
                 done += len(known)
         return torch.cat(logits), torch.cat(labels)
+
+
+def _is_there(device: str) -> bool:
+    """Whether a device gives numbers back: `meta` has none, and others may not be built in."""
+    try:
+        return torch.zeros(1, device=device).cpu().item() == 0.0
+    except (RuntimeError, NotImplementedError, AssertionError):
+        return False

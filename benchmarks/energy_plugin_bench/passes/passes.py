@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from energy_plugin.errors import DuplicateNameError
 from energy_plugin.manager import PluginManager
 from energy_plugin.records import Record
 from energy_plugin_bench.apply.processes import Process
@@ -93,6 +94,7 @@ class Passes:
         self.used: dict[str, str] = {}
         self._not_installed: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[tuple[str, str, str], Logits] = {}
+        self._failed: dict[tuple[str, str, str], Exception] = {}
 
     def obstacles(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
         """Why there are no logits for this network and input; empty if there are."""
@@ -102,12 +104,19 @@ class Passes:
         told = [self.assets.missing(path) for path in lacking]
         names = recipe.networks[network].backbone, recipe.inputs[name].dataset
         if names not in self._not_installed:  # thousands of rows ask for a few of them
-            self._not_installed[names] = tuple(
-                f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
-                for spec in self._records(recipe, network, name)
-                if spec.missing()
-            )
+            self._not_installed[names] = self._not_offered(recipe, network, name)
         return (*told, *self._not_installed[names])
+
+    def _not_offered(self, recipe: Recipe, network: str, name: str) -> tuple[str, ...]:
+        try:
+            records = self._records(recipe, network, name)
+        except (LookupError, DuplicateNameError) as error:
+            return (str(error.args[0]),)
+        return tuple(
+            f"needs {', '.join(spec.missing())} for {spec.name}: pip install {spec.extra!r}"
+            for spec in records
+            if spec.missing()
+        )
 
     def _records(self, recipe: Recipe, network: str, name: str) -> tuple[Record, Record]:
         """What the network and the data set are."""
@@ -123,9 +132,16 @@ class Passes:
             LookupError: No plug-in knows the network or the data set.
         """
         key = recipe.source, network, name
+        if key in self._failed:  # what does not work once is not tried for every row
+            raise self._failed[key]
         if key not in self._known:
             carried = self.takes_carried(recipe, network, name)
-            found = (self._carried if carried else self.compute)(recipe, network, name)
+            try:
+                found = (self._carried if carried else self.compute)(recipe, network, name)
+            except Exception as error:
+                error.add_note(f"the network {network!r} on {name!r}")
+                self._failed[key] = error
+                raise
             self._make_room(found)
             self._known[key] = found
         return self._known[key]

@@ -13,9 +13,10 @@ from energy_plugin_bench.report.report import Report, to_markdown
 from energy_plugin_bench.values import places
 
 COLUMNS = (
-    "id", "source", "status", "network", "id_set", "ood_set", "method", "metric", "convention", "unit",
+    "id", "source", "status", "network", "id_set", "ood_set", "method", "temperature", "metric",
+    "convention", "unit",
     "published", "measured", "target", "tolerance", "tolerance_reason", "spread", "draws", "origin",
-    "elsewhere", "explained", "reason", "place", "link", "note",
+    "elsewhere", "explained", "failed", "reason", "place", "link", "note",
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def _json(report: Report) -> str:
 FORMATS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
     {"html": to_html, "markdown": to_markdown, "json": _json, "csv": to_csv}
 )
-_ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv"}
+ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv"}
 
 
 def rendered(report: Report, kind: str) -> str:
@@ -54,4 +55,4 @@ def rendered(report: Report, kind: str) -> str:
 
 def format_of(path: Path | None) -> str:
     """What the ending of a file's name asks for; empty if nothing."""
-    return "" if path is None else _ENDINGS.get(path.suffix.lower(), "")
+    return "" if path is None else ENDINGS.get(path.suffix.lower(), "")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from energy_plugin_bench.report import wording
 from energy_plugin_bench.report.curves import Curve
-from energy_plugin_bench.report.report import TITLES, Report, in_order
+from energy_plugin_bench.report.report import Report
+from energy_plugin_bench.report.wording import Conventions, in_order, sets_of
 from energy_plugin_bench.values import places
 from energy_plugin_bench.verdicts.verdict import ALSO, STATUSES, Verdict
 
+TITLE = "Published OOD figures against measured ones"
 SYMBOLS = {"reproduced": "✓", "differs": "✗", "measured": "○", "not run": "-"}
 
 
@@ -37,14 +41,22 @@ def to_html(report: Report) -> str:
     # Those with something to see first; the order within is that of the files.
     sources.sort(key=lambda part: not part.ran)
     return environment.get_template("report.html.j2").render(
+        page_title=TITLE,
         report=report,
         sources=sources,
+        names=list(dict.fromkeys((*report.by_score(), *map(wording.score_of, report.verdicts)))),
         statuses=STATUSES,
         symbols=SYMBOLS,
         pivot=Pivot(report.verdicts),
+        title=wording.title,
         style=_trusted(environment, "report.css"),
         script=_trusted(environment, "report.js"),
     )
+
+
+def is_page(text: str) -> bool:
+    """Whether a text begins as such a page does."""
+    return f"<title>{TITLE}</title>" in text[:2000]
 
 
 def _trusted(environment: Environment, name: str) -> Markup:
@@ -57,42 +69,42 @@ class Row:
     """A verdict as the page shows it."""
 
     verdict: Verdict
+    conventions: Conventions
 
     @property
-    def set(self) -> str:
+    def sets(self) -> str:
         """What the figure is of, beside the network."""
-        asked = self.verdict.asked
-        return asked.ood_set or asked.id_set
+        return sets_of(self.verdict.asked) + self.conventions(self.verdict.asked)
 
     @property
     def score(self) -> str:
-        """Detector and metric."""
-        asked = self.verdict.asked
-        metric = TITLES.get(asked.metric, asked.metric)
-        unit = "" if self.verdict.unit == "percent" else f" ({self.verdict.unit})"
-        return f"{metric}{unit}" if asked.method == "argmax" else f"{asked.method} {metric}{unit}"
+        """What is counted and chosen by: the detector, or the class metric."""
+        return wording.score_of(self.verdict)
 
     @property
-    def digits(self) -> int:
-        """Digits after the point."""
-        return max(2, len(self.verdict.published.partition(".")[2]))
+    def figure(self) -> str:
+        """Detector and metric."""
+        return wording.figure_of(self.verdict)
 
     @property
     def measured(self) -> str:
         """Our figure."""
-        return "" if self.verdict.measured is None else f"{self.verdict.measured:.{self.digits}f}"
+        return wording.measured(self.verdict)
 
     @property
     def off(self) -> str:
         """How far it is from the target."""
-        if self.verdict.measured is None or self.verdict.tolerance is None:
-            return ""
-        return f"{self.verdict.measured - self.verdict.tolerance.target:+.{self.digits + 1}f}"
+        return wording.off(self.verdict)
 
     @property
     def within(self) -> str:
+        """How far it may be, and from what where that is not the printed figure."""
+        return wording.within(self.verdict)
+
+    @property
+    def width(self) -> str:
         """How far it may be."""
-        return f"{self.verdict.tolerance.width:.{self.digits + 1}f}" if self.verdict.tolerance else ""
+        return wording.width(self.verdict)
 
     @property
     def link(self) -> str:
@@ -102,7 +114,7 @@ class Row:
     @property
     def short_place(self) -> str:
         """The last part of where it was read: file and line."""
-        return re.split(r"/|: ?", self.verdict.place)[-1]
+        return re.split(r"/|: ?", self.verdict.place.rstrip("/ "))[-1] or self.verdict.place
 
     @property
     def said(self) -> list[str]:
@@ -113,7 +125,7 @@ class Row:
             f"expected {verdict.tolerance.target:g}: {verdict.tolerance.reason}" if verdict.tolerance else "",
             f"differs: {verdict.explained}" if verdict.status == "differs" and verdict.explained else "",
             verdict.moved.removeprefix("; "),
-            f"{verdict.draws} draws of ours, spread {verdict.spread:.2f}"
+            f"{verdict.draws} draws of ours, spread {verdict.spread:.{wording.digits(verdict)}f}"
             if verdict.spread is not None
             else "",
             f"from {verdict.origin}" if verdict.origin else "",
@@ -138,14 +150,15 @@ class SourcePart:
             report.sources.get(name, {})
         )
         self.count = Counter(verdict.status for verdict in verdicts)
-        ordered = [Row(verdict) for verdict in in_order(verdicts)]
+        conventions = Conventions(verdicts)
+        ordered = [Row(verdict, conventions) for verdict in in_order(verdicts)]
         self.tables = [
             [row for row in ordered if row.verdict.status != "measured"],
             [row for row in ordered if row.verdict.status == "measured"],
         ]
         self.ran = any(self.tables)
         self.link = places.repository(self.about["repository"])
-        self._skipped = [Row(verdict) for verdict in verdicts if verdict.status == "not run"]
+        self._skipped = [Row(v, conventions) for v in verdicts if v.status == "not run"]
         self._curves = [curve for curve in report.curves if curve.source == name]
 
     @cached_property
@@ -178,38 +191,60 @@ def _picture(group: list[Curve], title: str) -> Markup:
     return Markup(drawn(ours_first, title))  # noqa: S704 - our own picture; its words are escaped
 
 
+class Line(NamedTuple):
+    """What the figures of a line have in common."""
+
+    source: str
+    network: str
+    id_set: str
+    ood_set: str
+    metric: str
+    convention: str
+
+    @property
+    def sets(self) -> str:
+        """In-distribution and OOD set."""
+        return f"{self.id_set} / {self.ood_set}"
+
+
 class Pivot:
-    """Detectors beside each other: a line for each network, pair of sets and metric.
+    """Detectors beside each other: a line for each network, pair of sets, metric and convention.
 
     Args:
         verdicts: Those that were measured with an OOD set count.
     """
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
-        cells: dict[tuple[str, ...], dict[str, Row]] = {}
+        cells: dict[Line, dict[str, list[Verdict]]] = {}
         for verdict in verdicts:
             asked = verdict.asked
             if verdict.measured is None or asked.ood_set is None:
                 continue
-            metric = TITLES.get(asked.metric, asked.metric)
-            key = (verdict.source, asked.network, asked.ood_set, metric, asked.convention or "")
-            cells.setdefault(key, {})[asked.method] = Row(verdict)
-        self.lines = [(key, found) for key, found in cells.items() if len(found) > 1]
+            line = Line(
+                verdict.source,
+                asked.network,
+                asked.id_set,
+                asked.ood_set,
+                asked.metric,
+                asked.convention or "",
+            )
+            cells.setdefault(line, {}).setdefault(asked.method, []).append(verdict)
+        self.lines = [(line, found) for line, found in cells.items() if len(found) > 1]
         methods = dict.fromkeys(method for _, found in self.lines for method in found)
         self.methods = sorted(methods, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
 
-    def shown(self, found: Mapping[str, Row], method: str) -> dict[str, Any]:
-        """A cell: figure in percent, whether it is the best of the line, and its verdict."""
+    def shown(self, line: Line, found: Mapping[str, list[Verdict]], method: str) -> dict[str, Any]:
+        """A cell: figure in percent, whether it is the best of the line, and the verdicts on it."""
         if method not in found:
-            return {"text": "", "best": False, "status": ""}
-        values = {name: _percent(row.verdict) for name, row in found.items()}
-        verdict = found[method].verdict
-        lower = verdict.asked.metric.startswith("fpr")
-        best = (min if lower else max)(values.values())
+            return {"text": "", "best": False, "statuses": ()}
+        values = {name: _percent(verdicts[0]) for name, verdicts in found.items()}
+        numbers = [value for value in values.values() if not math.isnan(value)]
+        best = (min if line.metric.startswith("fpr") else max)(numbers, default=None)
         return {
             "text": f"{values[method]:.2f}",
             "best": values[method] == best,
-            "status": verdict.status,
+            # A source may print the same figure twice, and one of the two may hold.
+            "statuses": tuple(dict.fromkeys(verdict.status for verdict in found[method])),
         }
 
 

@@ -7,23 +7,27 @@ from dataclasses import replace
 
 import torch
 
+from energy_plugin.errors import DuplicateNameError
 from energy_plugin.manager import PluginManager
+from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.passes.cache import to_stderr
 from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS, CLASSIFICATION_METRICS, PublishedValue, Source
-from energy_plugin_bench.verdicts.runner import Runner, measured_id, question
+from energy_plugin_bench.verdicts.measure import detector_record, is_ours
+from energy_plugin_bench.verdicts.questions import measured_id, question
+from energy_plugin_bench.verdicts.runner import Runner
 from energy_plugin_bench.verdicts.verdict import Question, Verdict
 
 BESIDE = ("energy", "msp", "max_logit")
 """Scores of the house that every report compares."""
-_HOUSE = "energy_plugin"
 
 
 def third_party(manager: PluginManager) -> dict[str, str]:
-    """Detectors that other plug-ins offer, and whose they are."""
+    """Detectors that other plug-ins offer, and whose they are; without names that have two owners."""
+    sole = {spec.name for spec in manager.detectors()}
     return {
         offer.record.name: str(offer.plugin)
         for offer in manager.offers("detector")
-        if not offer.plugin.name.startswith(_HOUSE)
+        if offer.record.name in sole and not is_ours(offer.record)
     }
 
 
@@ -38,7 +42,9 @@ def scoring_pixels(
     owners, found = third_party(manager), []
     logits = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(0))
     for name in detectors:
-        spec = manager.get("detector", name)
+        spec = _of_name(manager, name, say)
+        if spec is None:
+            continue
         try:
             shape = tuple(spec.load()().score(logits).shape)
         except Exception as error:
@@ -78,8 +84,7 @@ def beside(
     Raises:
         LookupError: No plug-in offers a detector.
     """
-    for name in detectors:
-        runner.manager.get("detector", name)
+    detectors = [name for name in detectors if _of_name(runner.manager, name, say) is not None]
     seen = {(verdict.source, verdict.asked) for verdict in known if verdict.measured is not None}
     owners, broken = third_party(runner.manager), set()
     for source, asked in _sets(runner, rows, detectors):
@@ -97,6 +102,15 @@ def beside(
                     raise
                 broken.add(name)  # a stranger's plug-in may raise anything
                 say(f"the detector {name!r} ({owners[name]}) is left out: {error}")
+
+
+def _of_name(manager: PluginManager, name: str, say: Callable[[str], None]) -> DetectorSpec | None:
+    """The detector of a name; None, and said, where two other plug-ins own it."""
+    try:
+        return detector_record(manager, name)
+    except DuplicateNameError as error:
+        say(f"the detector {name!r} is left out: {error.args[0]}")
+        return None
 
 
 def _sets(

@@ -9,7 +9,19 @@ from energy_plugin.segmentation import max_entropy, max_logit
 
 
 class MaxSoftmax:
-    """Maximum softmax probability (Hendrycks and Gimpel, ICLR 2017), as an outlier score: its negative."""
+    """Maximum softmax probability (Hendrycks and Gimpel, ICLR 2017), as an outlier score: its negative.
+
+    Args:
+        temperature: What logits are divided by before (Liang et al., ICLR 2018), positive.
+
+    Raises:
+        ValueError: The temperature is not positive.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
 
     def score(self, logits: Tensor) -> Tensor:
         """Outlier scores in [-1, -1/C], in the logits' dtype as the published evaluations take them.
@@ -17,7 +29,8 @@ class MaxSoftmax:
         Args:
             logits: (N, C, ...), classes in dimension 1, floating point.
         """
-        return -torch.softmax(logits, dim=1).amax(dim=1)
+        scaled = logits if self.temperature == 1.0 else logits / self.temperature
+        return -torch.softmax(scaled, dim=1).amax(dim=1)
 
 
 class MaxLogit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from energy_plugin.errors import DuplicateNameError
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import Results, as_outlier_scores, evaluate
+from energy_plugin.records import DetectorSpec, Record
 from energy_plugin_bench.passes.threads import one_thread
 from energy_plugin_bench.values.recipe import Protocol
 
@@ -42,15 +45,63 @@ class Figure:
     bound: float = 0.0
 
 
-def outlier_scores(manager: PluginManager, method: str, logits: Tensor) -> Tensor:
+HOUSE = frozenset(
+    ["energy_plugin"]
+    + [
+        f"energy_plugin_{part}"
+        for part in ("bench", "detectors", "oodeel", "openood", "pytorch_ood", "timm", "torch_uncertainty")
+    ]
+)
+"""Our own packages; a stranger's name may begin like them."""
+
+
+def is_ours(record: Record) -> bool:
+    """Whether a record is of one of our packages."""
+    return record.target.partition(":")[0].partition(".")[0] in HOUSE
+
+
+def detector_record(manager: PluginManager, name: str) -> DetectorSpec:
+    """The detector of a name: ours where another plug-in took the name, too, since rows mean ours.
+
+    Raises:
+        UnknownNameError: No plug-in offers it.
+        DuplicateNameError: Two other plug-ins do.
+    """
+    try:
+        return manager.get("detector", name)
+    except DuplicateNameError:
+        records = [offer.record for offer in manager.offers("detector") if offer.record.name == name]
+        ours = [record for record in records if isinstance(record, DetectorSpec) and is_ours(record)]
+        if len(ours) != 1:
+            raise
+        return ours[0]
+
+
+def outlier_scores(manager: PluginManager, method: str, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Score logits (N, C) by the detector of this name: (N,), higher = more OOD whatever its own direction.
+
+    It is given a copy: what a stranger's detector does to its input concerns nobody else.
 
     Raises:
         LookupError: No plug-in offers it.
+        ValueError: It gave something else than a score an image.
     """
-    spec = manager.get("detector", method)
-    scores: Tensor = spec.load()().score(logits)
+    spec = detector_record(manager, method)
+    options = {} if temperature == 1.0 else {"temperature": temperature}
+    scores = spec.load()(**options).score(logits.clone())
+    shape = tuple(getattr(scores, "shape", ()))
+    if shape != (len(logits),):
+        raise ValueError(
+            f"the detector {method!r} gave {type(scores).__name__} of shape {shape} for logits of shape "
+            f"{tuple(logits.shape)}; expected one score an image, ({len(logits)},)."
+        )
     return as_outlier_scores(scores, higher_is=spec.higher_is)
+
+
+def takes_temperature(manager: PluginManager, method: str) -> bool:
+    """Whether a detector can be made with `temperature=...`."""
+    parameters = inspect.signature(detector_record(manager, method).load()).parameters.values()
+    return any(known.name == "temperature" or known.kind is known.VAR_KEYWORD for known in parameters)
 
 
 def is_wrong(logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from energy_plugin_bench.inputs.assets import digest
 from energy_plugin_bench.inputs.download import Outcome, fetch_all
 from energy_plugin_bench.passes.passes import logits_file, needed
 from energy_plugin_bench.values.rows import PublishedValue, Source
-from energy_plugin_bench.verdicts.runner import Runner, passes_of, question
+from energy_plugin_bench.verdicts.questions import passes_of, question
+from energy_plugin_bench.verdicts.runner import Runner
 
 NEEDS_DATA, NEEDS_DOWNLOAD, NOT_RUNNABLE, LONG = "needs_data", "needs_download", "not_runnable", "long"
 MEANINGS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +19,10 @@ from energy_plugin_bench.passes.cache import Tensors
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.passes.passes import Origin, Passes
 from energy_plugin_bench.values.recipe import Network, Recipe
-from energy_plugin_bench.verdicts.measure import Figure
+from energy_plugin_bench.verdicts.measure import Figure, detector_record, is_ours
 from energy_plugin_bench.verdicts.verdict import Question
 
+PIXEL_METRICS = ("auroc", "aupr", "aupr_in", "aupr_out", "fpr95")
 EXACT_UP_TO = 1 << 28
 """Pixels in memory, 4 bytes each and method; of more, figures come with a bound that the tolerance adds."""
 CODE = (__name__, "energy_plugin")
@@ -41,7 +42,7 @@ def pixel_figures(
         asked: Questions that differ in method, metric and convention only.
 
     Returns:
-        In the first process, figures by "method convention metric", fractions, and what they came from; no
+        In the first process, figures by "score convention metric", fractions, and what they came from; no
         figures in the others.
 
     Raises:
@@ -51,8 +52,8 @@ def pixel_figures(
     """
     questions = list(asked)
     network, name = questions[0].network, recipe.input_of(questions[0].id_set)
-    methods = tuple(dict.fromkeys(question.method for question in questions))
-    pass_ = _PixelPass(passes, recipe, network, name, methods)
+    scores = {score_of(question): (question.method, question.temperature or 1.0) for question in questions}
+    pass_ = _PixelPass(passes, recipe, network, name, scores)
     evaluation = Evaluation(
         pass_.detectors,
         conventions=tuple(dict.fromkeys(str(question.convention) for question in questions)),
@@ -65,30 +66,44 @@ def pixel_figures(
         kept = kept and was_kept
     outcomes = evaluation.outcomes() if passes.process.first else {}
     figures = {
-        f"{outcome.detector} {convention} {metric}": Figure(getattr(found, metric), bound=found.bound)
+        f"{outcome.detector} {convention} {metric}": Figure(value, bound=found.bound)
         for outcome in outcomes.values()
         for convention, found in outcome.figures.items()
-        for metric in ("auroc", "aupr", "aupr_in", "aupr_out", "fpr95")
+        for metric in PIXEL_METRICS
+        if (value := getattr(found, metric)) is not None
     }
     return figures, "cached maps" if kept else "images"
+
+
+def score_of(asked: Question) -> str:
+    """What the score of a question is called beside others of its pass."""
+    return asked.method if asked.temperature in (None, 1.0) else f"{asked.method} T={asked.temperature:g}"
+
+
+def _options(temperature: float) -> dict[str, float]:
+    return {} if temperature == 1.0 else {"temperature": temperature}
 
 
 class _PixelPass:
     """A network over images with masks: outlier maps of several detectors, an image at a time."""
 
     def __init__(
-        self, passes: Passes, recipe: Recipe, network: str, name: str, methods: tuple[str, ...]
+        self, passes: Passes, recipe: Recipe, network: str, name: str, scores: Mapping[str, tuple[str, float]]
     ) -> None:
         self._passes, self._recipe, self._network, self._name = passes, recipe, network, name
         self._chosen = recipe.networks[network]
         self._data = passes.images(recipe, name)
-        self.detectors = {name: method(passes.manager, name, self._chosen.classes) for name in methods}
+        self._methods = {method for method, _ in scores.values()}
+        self.detectors = {
+            score: method(passes.manager, name, self._chosen.classes, **_options(temperature))
+            for score, (name, temperature) in scores.items()
+        }
         self._scorers = scorers(self.detectors)
         self.names = tuple(getattr(self._data, "names", ())) or tuple(map(str, range(len(self._data))))
 
     def images(self) -> Iterator[tuple[Tensor, dict[str, Tensor], bool]]:
         """Yield sides (1 x H x W: 0 ID, -1 OOD, or void), maps (1 x H x W) and whether they were kept."""
-        targets = (self._passes.manager.get("detector", name).target for name in self.detectors)
+        targets = (detector_record(self._passes.manager, name).target for name in sorted(self._methods))
         parts = self._passes.parts(
             self._recipe,
             self._network,
@@ -141,11 +156,15 @@ def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) 
     Raises:
         LookupError: No plug-in offers it.
     """
-    spec = manager.get("detector", name)
+    spec = detector_record(manager, name)
     detector = spec.load()(**options)
 
+    ours = is_ours(spec)
+
     def score(logits: Tensor) -> Tensor:
-        return as_outlier_scores(detector.score(logits), higher_is=spec.higher_is)
+        # What a stranger's detector does to its input concerns nobody else.
+        scores = detector.score(logits if ours else logits.clone())
+        return as_outlier_scores(scores, higher_is=spec.higher_is)
 
     if not classes or getattr(detector, "all_outputs", False):
         return _Pointwise(score)

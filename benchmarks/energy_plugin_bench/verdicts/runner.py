@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.passes.passes import ALONE, Logits, Passes, Progress, quiet
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.recipe import Extra, Protocol, Recipe, Set
+from energy_plugin_bench.values.recipe import Protocol, Recipe, Set
 from energy_plugin_bench.values.registry import Registry
 from energy_plugin_bench.values.rows import (
     ANOMALOUS_PIXELS,
@@ -34,7 +33,9 @@ from energy_plugin_bench.verdicts.measure import (
     outlier_scores,
     with_devices,
 )
-from energy_plugin_bench.verdicts.pixels import pixel_figures
+from energy_plugin_bench.verdicts.obstacles import Obstacles
+from energy_plugin_bench.verdicts.pixels import pixel_figures, score_of
+from energy_plugin_bench.verdicts.questions import measured_id, of_extra, passes_of, question, questions
 from energy_plugin_bench.verdicts.verdict import ALSO, Question, Verdict, judged, tolerance
 
 
@@ -76,6 +77,8 @@ class Runner:
         )  # fmt: skip
         self.beside_pixels: tuple[str, ...] = ()
         self._measured: dict[tuple[object, ...], Mapping[str, Figure]] = {}
+        self._obstacles = Obstacles(self.registry, self.manager, self.passes)
+        self._failed_pixels: dict[tuple[str, str, str], Exception] = {}
         self._pixel_figures: dict[tuple[str, str, str], tuple[Mapping[str, Figure], str]] = {}
 
     def verdict(self, source: Source, row: PublishedValue) -> Verdict:
@@ -111,12 +114,29 @@ class Runner:
             note="; ".join(note for note in (row.remark, ood.note) if note),
         )
 
+    def attempt(self, source: Source, row: PublishedValue) -> Verdict:
+        """Measure one row and judge it; where files or code are at fault, it is not run and says why."""
+        try:
+            return self.verdict(source, row)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # files and plug-ins of strangers: others go on
+            return Verdict(
+                id=row.id, source=source.name, status="not run", asked=question(row), unit=row.unit,
+                failed=True, published=row.printed, place=row.place, note=row.remark, reason=_told(error),
+            )  # fmt: skip
+
     def extras(self, source: str, chosen: Callable[[str], bool] = lambda _: True) -> Iterator[Verdict]:
         """Measure what nobody published, where that can be done and its id is chosen; in percent."""
         recipe = self.registry.recipes.get(source)
-        for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in _questions(e)):
-            if chosen(measured_id(asked)) and not self.obstacles(source, asked):
+        for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in of_extra(e)):
+            if not chosen(measured_id(asked)) or self.obstacles(source, asked):
+                continue
+            try:
                 yield self.measure(source, asked, extra.note)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # as in `attempt`
+                yield Verdict(
+                    id=measured_id(asked), source=source, status="not run", asked=asked, unit="percent",
+                    failed=True, reason=_told(error),
+                )  # fmt: skip
 
     def measure(self, source: str, asked: Question, note: str = "") -> Verdict:
         """Measure a figure that nobody published, in percent; nothing must speak against it (`obstacles`)."""
@@ -152,7 +172,7 @@ class Runner:
         asked = {(source.name, question(row)): None for source, row in rows}
         for name in {name: None for name, _ in asked}:
             recipe = self.registry.recipes.get(name)
-            extras = (q for extra in (recipe.extras if recipe else ()) for q in _questions(extra))
+            extras = (q for extra in (recipe.extras if recipe else ()) for q in of_extra(extra))
             asked |= {(name, q): None for q in extras if chosen(measured_id(q))}
         for source, network, name, of_pixels in process.told(self._needed(asked) if process.first else []):
             recipe = self.registry.recipes[source]
@@ -182,18 +202,7 @@ class Runner:
 
     def obstacles(self, source: str, asked: Question) -> tuple[str, ...]:
         """Why a figure cannot be measured; empty if nothing speaks against it. Nothing is computed."""
-        recipe = self.registry.recipes.get(source)
-        if recipe is None:
-            return ("no recipe is written for this source yet",)
-        missing = recipe.obstacles(asked.network, asked.id_set, asked.ood_set)
-        if asked.ood_set and not any(spec.name == asked.method for spec in self.manager.detectors()):
-            missing = (f"no plug-in offers the score {asked.method!r} as a detector of logits", *missing)
-        if missing:
-            return missing
-        if recipe.protocol(asked.metric, asked.ood_set) is None:
-            return ("the recipe has no protocol for this metric and set",)
-        found = [self.passes.obstacles(recipe, *which) for which in passes_of(recipe, asked)]
-        return tuple(dict.fromkeys(obstacle for obstacles in found for obstacle in obstacles))
+        return self._obstacles(source, asked)
 
     def _figure(self, recipe: Recipe, asked: Question) -> tuple[Figure, str]:
         """Measure one figure, and say what it was computed from."""
@@ -204,6 +213,8 @@ class Runner:
             return self._pixels(recipe, asked)
         known = self._taken(recipe, asked.network, asked.id_set)
         if asked.metric in CLASSIFICATION_METRICS:
+            if int(known.labels.min()) < 0:
+                raise ValueError(f"images of {asked.id_set!r} have labels below 0, which are no classes")
             share = float(is_wrong(known.logits, known.labels).double().mean())
             return Figure(share if asked.metric == "error_rate" else 1 - share), known.origin
         protocol = _protocol(recipe, asked)
@@ -218,7 +229,7 @@ class Runner:
         """Measure a figure of pixels, and say what it was computed from."""
         together = self._of_pixels(recipe, asked.network, asked.id_set)
         figures, origin = self._pixel_pass(recipe, asked.network, asked.id_set, together)
-        return figures[f"{asked.method} {asked.convention} {asked.metric}"], origin
+        return figures[f"{score_of(asked)} {asked.convention} {asked.metric}"], origin
 
     def _of_pixels(self, recipe: Recipe, network: str, id_set: str) -> tuple[Question, ...]:
         """Everything that is asked of one pass and can be answered."""
@@ -233,8 +244,15 @@ class Runner:
     ) -> tuple[Mapping[str, Figure], str]:
         """Measure questions of one pass, once; where there are several processes, all call this."""
         key = (recipe.source, network, id_set)
+        if key in self._failed_pixels:  # what does not work once is not tried for every row
+            raise self._failed_pixels[key]
         if key not in self._pixel_figures:
-            self._pixel_figures[key] = pixel_figures(self.passes, recipe, asked)
+            try:
+                self._pixel_figures[key] = pixel_figures(self.passes, recipe, asked)
+            except Exception as error:
+                error.add_note(f"the network {network!r} on {id_set!r}")
+                self._failed_pixels[key] = error
+                raise
         return self._pixel_figures[key]
 
     def scores(self, source: str, asked: Question, device: int = 0) -> tuple[Tensor, Tensor]:
@@ -254,7 +272,7 @@ class Runner:
         if device:
             rounding = recipe.networks[asked.network].rounding
             sides = [on_another_device(logits, rounding, device) for logits in sides]
-        found = [outlier_scores(self.manager, asked.method, logits) for logits in sides]
+        found = [outlier_scores(self.manager, asked.method, side, asked.temperature or 1.0) for side in sides]
         return (found[0], found[1]) if wrong is None else (found[0][~wrong], found[0][wrong])
 
     def _all_figures(self, source: str, asked: Question, protocol: Protocol) -> Mapping[str, Figure]:
@@ -275,13 +293,12 @@ class Runner:
         return Logits(logits.logits[keep], logits.labels[keep], logits.origin)
 
 
-def passes_of(recipe: Recipe, asked: Question) -> list[tuple[str, str]]:
-    """Networks and inputs whose passes a question needs."""
-    return [
-        (network, name)
-        for network, ood_set in recipe.parts(asked.network, asked.id_set, asked.ood_set)
-        for name in recipe.needs(asked.id_set, ood_set)
-    ]
+def _told(error: BaseException) -> str:
+    """What went wrong, where, for a reader."""
+    text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+    if not isinstance(error, LookupError | ValueError | OSError):
+        text = f"{type(error).__name__}: {text}"
+    return ": ".join(["failed", *getattr(error, "__notes__", ()), text])
 
 
 def _protocol(recipe: Recipe, asked: Question) -> Protocol:
@@ -295,34 +312,3 @@ def _protocol(recipe: Recipe, asked: Question) -> Protocol:
 
 def _ood_set(recipe: Recipe, asked: Question) -> Set:
     return recipe.set_named(recipe.meant(asked.id_set, asked.ood_set or "")) or Set()
-
-
-def questions(registry: Registry, source: str) -> Iterator[Question]:
-    """Everything that is asked for a source: its rows, and what nobody published."""
-    for row in registry.sources[source].rows:
-        yield question(row)
-    for extra in registry.recipes[source].extras:
-        yield from _questions(extra)
-
-
-def question(row: PublishedValue) -> Question:
-    """What a row is of."""
-    return Question(row.network, row.id_set, row.ood_set, row.method, row.metric, row.convention)
-
-
-def measured_id(asked: Question) -> str:
-    """Id of a figure that nobody published."""
-    of = asked.id_set if asked.ood_set in (None, ANOMALOUS_PIXELS) else asked.ood_set
-    how = asked.metric if asked.ood_set is None else f"{asked.method}_{asked.metric}"
-    return f"measured_{asked.network}_{of}_{how}"
-
-
-def _questions(extra: Extra) -> Iterator[Question]:
-    for network in extra.networks:
-        for metric in extra.metrics:
-            if metric in CLASSIFICATION_METRICS:
-                yield Question(network, extra.id_set, None, "argmax", metric, None)
-        for ood_set, method in itertools.product(extra.ood_sets, extra.methods):
-            for metric in extra.metrics:
-                if metric not in CLASSIFICATION_METRICS:
-                    yield Question(network, extra.id_set, ood_set, method, metric, extra.convention)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self
 
 from energy_plugin_bench.values.recipe import Protocol, Set
@@ -30,6 +30,7 @@ class Question:
         method: Detector.
         metric: Metric.
         convention: How the figure is computed; None for classification metrics.
+        temperature: Of the score; None where the source does not state it.
     """
 
     network: str
@@ -38,6 +39,7 @@ class Question:
     method: str
     metric: str
     convention: str | None
+    temperature: float | None = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class Verdict:
         elsewhere: How far other devices' rounding moves our figure at most; None where that was not played.
         explained: Why the recipe expects the figures to differ; empty if it does not.
         reason: Why it was not run.
+        failed: Whether it was tried, and something was wrong with the files or the code; `reason` says what.
         note: What a reader must know.
     """
 
@@ -87,6 +90,7 @@ class Verdict:
     elsewhere: float | None = None
     explained: str = ""
     reason: str = ""
+    failed: bool = False
     note: str = ""
 
     def __str__(self) -> str:
@@ -123,7 +127,8 @@ class Verdict:
             ValueError: It is something else.
         """
         try:
-            asked = Question(**{field.name: data[field.name] for field in fields(Question)})
+            known = (f.name for f in fields(Question) if f.default is MISSING or f.name in data)
+            asked = Question(**{name: data[name] for name in known})
             own = {field.name: data[field.name] for field in fields(cls) if field.name in data}
             allowed = Tolerance(**data["tolerance"]) if data["tolerance"] else None
             return cls(**own | {"asked": asked, "tolerance": allowed, "published": data["printed"]})

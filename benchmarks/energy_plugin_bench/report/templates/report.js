@@ -28,17 +28,32 @@
     });
   }
 
-  // Filtering: every word has to occur; groups open while a filter is set, and close again.
+  // Filtering: every word has to occur in what is seen of a figure; groups open while a filter is set, and close
+  // again. Small print and names of sources hold words such as "energy" that are not what the figure is of.
   const input = document.getElementById("filter");
+  const score = document.getElementById("score");
   const ticks = Array.from(document.querySelectorAll(".bar [data-status]"));
   const found = document.getElementById("found");
+  const plain = (text) => text.trim().toLowerCase().replaceAll(" ", "_");
+  const seen = (node) => node.cells === undefined ? [node.textContent]
+    : Array.from(node.cells, (cell) => (cell.querySelector("summary") ?? cell).textContent);
   const items = Array.from(document.querySelectorAll("main [data-status], .pivot tbody tr"), (node) => {
     const section = node.closest("section");
     const reason = node.closest(".reason");
     const lacks = reason ? Array.from(reason.querySelectorAll("summary, .lacks"), (part) => part.textContent) : [];
-    const words = [node.textContent, section.id, ...lacks];
-    return { node, section, text: words.join(" ").toLowerCase(), status: node.dataset.status };
+    return {
+      node, section, status: node.dataset.status, text: [...seen(node), ...lacks].join(" ").toLowerCase(),
+      source: (node.dataset.source ?? section.id.replace(/^source-/, "")).toLowerCase(),
+      id: (node.dataset.id ?? "").toLowerCase(), scores: node.dataset.score.split("\n").map(plain),
+    };
   });
+  const scores = new Set(Array.from(score.options, (option) => plain(option.value)));
+  const holds = (item, word) => {
+    const [, field, value] = /^(score|source|id):(.+)$/.exec(scores.has(word) ? `score:${word}` : word) ?? [];
+    if (field === "score") return item.scores.includes(value);
+    if (field !== undefined) return item[field].includes(value);
+    return item.text.includes(word) || item.source === word || item.id === word;
+  };
   const groups = Array.from(document.querySelectorAll(".skipped, .reason, .more"));
   const idle = document.querySelector(".idle");
   const lines = Array.from(document.querySelectorAll("[data-section]"));
@@ -46,12 +61,14 @@
   const figures = Array.from(document.querySelectorAll("main [data-status]")).length;
   const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (score.value !== "") words.push(`score:${plain(score.value)}`);
     const wanted = new Set(ticks.filter((tick) => tick.checked).map((tick) => tick.dataset.status));
     const all = words.length === 0 && wanted.size === ticks.length;
     const alive = new Set();
     let count = 0;
-    for (const { node, section, text, status } of items) {
-      const shown = (status === undefined || wanted.has(status)) && words.every((word) => text.includes(word));
+    for (const item of items) {
+      const { node, section, status } = item;
+      const shown = (status === undefined || wanted.has(status)) && words.every((word) => holds(item, word));
       node.hidden = !shown;
       if (!shown) continue;
       if (status !== undefined) count += 1;
@@ -68,6 +85,7 @@
       table.hidden = !Array.from(table.tBodies[0].rows).some((row) => !row.hidden);
     }
     document.documentElement.dataset.filtered = input.value;
+    if (idle !== null) idle.hidden = idle.querySelector("table").hidden;
     if (idle !== null) idle.open = words.length > 0 || !idle.previousElementSibling.matches("table");
     found.value = all ? "" : `${count} of ${figures} figures`;
   };
@@ -76,6 +94,12 @@
     clearTimeout(waiting);
     waiting = setTimeout(filter, 80);
   });
-  for (const tick of ticks) tick.addEventListener("change", filter);
+  for (const part of [score, ...ticks]) part.addEventListener("change", filter);
+  for (const button of document.querySelectorAll("[data-choose]")) {
+    button.addEventListener("click", () => {
+      score.value = button.dataset.choose;
+      filter();
+    });
+  }
   document.documentElement.dataset.ready = "yes";
 })();
