@@ -173,6 +173,19 @@ def test_a_signal_ends_after_the_step_in_hand_and_resuming_loses_nothing(
     assert again["after"] == result["after"]
 
 
+def test_a_signal_at_the_last_checkpoint_is_not_forgotten(archives, monkeypatch, capsys):
+    saved = checkpoint.save_file
+
+    def with_signal(path, tensors, told):
+        saved(path, tensors, told)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(finetuning.checkpoint, "save_file", with_signal)
+    assert main(arguments(archives, archives / "out")) == 130
+    assert "interrupted at step 24" in capsys.readouterr().err
+    assert not (archives / "out" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [("before", "before the first step"), ("after", "at step 24; --resume goes on from there")],

@@ -113,11 +113,11 @@ class Finetuning:
 
         def done(step: int, value: float, lr: float) -> None:
             # All processes end after the same step, whichever of them was told to.
-            last = self.process.wished(bool(wish.number)) or step == steps
+            stop = self.process.wished(bool(wish.number))
             self._after_step(step, value, lr)
-            if last or step % self.place.checkpoint_every == 0:
+            if stop or step == steps or step % self.place.checkpoint_every == 0:
                 self._keep({**told, "step": step, "scaler": scaler.state_dict()}, optimiser)
-            if last and step < steps:
+            if stop:
                 raise StoppedError(wish.number or signal.SIGTERM)
 
         with self.progress.phase("training", steps, told["step"]), held(self._last_step) as wish:
@@ -130,6 +130,8 @@ class Finetuning:
                 start=told["step"],
                 on_step=done,
             )
+        if self.process.wished(bool(wish.number)):  # it came while the last checkpoint was written
+            raise StoppedError(wish.number or signal.SIGTERM)
         return self._ending(told, loss, time.perf_counter() - started) if self.process.first else {}
 
     def _beginning(self) -> dict[str, Any]:
