@@ -344,8 +344,8 @@ def test_the_help_names_defaults_and_what_is_needed_to_measure(capsys):
     [
         (["--device", "cuda"], "torch finds no GPU; use --device cpu"),
         (["--device", "toaster"], "expected cpu, cuda"),
-        (["--margins=-1,-5"], "must be below margin_out"),
         (["--margins=-1,nan"], "must be below margin_out"),
+        (["--margins=-1,-5", "--backbone", "none"], "must be below margin_out"),  # before it is looked for
         (["--option", "classes=2"], "classes=3|num_classes=3"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--preset", "liu2020-cifar1"], "liu2020-cifar10"),

@@ -162,9 +162,14 @@ def test_a_device_that_is_not_there_is_said_to_be_missing(photos, weights, tmp_p
     assert "the device is 'cuda' and torch finds no GPU; use --device cpu." in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_without_a_traceback(photos, weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "judge", lambda *_: signal.raise_signal(signal.SIGINT))
-    assert score(photos, tmp_path / "s", "--weights", weights, "--threshold=-1") == 130
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_without_a_traceback(photos, weights, tmp_path, monkeypatch, capsys, number, code):
+    before = signal.signal(number, signal.default_int_handler)  # no fault here is to end the test process
+    try:
+        monkeypatch.setattr(scoring, "judge", lambda *_: signal.raise_signal(number))
+        assert score(photos, tmp_path / "s", "--weights", weights, "--threshold=-1") == code
+    finally:
+        signal.signal(number, before)
     assert capsys.readouterr().err == "energy-plugin: interrupted\n"
     assert not (tmp_path / "s").exists()
 
