@@ -335,7 +335,7 @@ def test_the_help_names_defaults_and_what_is_needed_to_measure(capsys):
     with pytest.raises(SystemExit):
         main(["finetune", "--help"])
     told = " ".join(capsys.readouterr().out.split())
-    assert "lose nothing (200)" in told
+    assert "between checkpoints (default 200)" in told
     assert "--ood-test is needed" in told
 
 

@@ -117,7 +117,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=200,
         metavar="STEPS",
-        help="beside those at the end and at an interrupt, which lose nothing (200)",
+        help="between checkpoints (default 200); one more is written at the end, and at Ctrl-C",
     )
     group.add_argument("--convention", default="energy_ood", help="whose rules AUROC and FPR95 follow")
     common.add_run(group)

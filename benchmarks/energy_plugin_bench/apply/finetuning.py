@@ -59,7 +59,8 @@ class Finetuning:
         self, settings: Settings, place: Place, process: Process, manager: PluginManager, progress: Progress
     ) -> None:
         self.settings, self.place, self.process, self.progress = settings, place, process, progress
-        self._refuse_to_overwrite()
+        if process.first:  # the others may come here when it writes already
+            self._refuse_to_overwrite()
         self.saved = self._saved()
         self.kept = self.saved[1]["step"] if self.saved else 0
         torch.manual_seed(mixed(settings.seed, 3))  # of random weights, and of a new head

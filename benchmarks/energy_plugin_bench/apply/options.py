@@ -38,9 +38,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pretrained", action="store_true", help="the plug-in brings the weights (may download)"
     )
-    group.add_argument(
-        "--random-weights", action="store_true", help="take the network untrained, without a word"
-    )
+    group.add_argument("--random-weights", action="store_true", help="an untrained network is meant")
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
