@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from energy_plugin.cli import main
-from energy_plugin_bench.apply import checkpoint, finetuning
+from energy_plugin_bench.apply import checkpoint, finetuning, loop
 from energy_plugin_bench.apply.finetune import settings_of
 
 BACKBONE = ["--backbone", "outlier_exposure_convnet", "--option", "classes=3"]
@@ -121,14 +122,133 @@ def test_a_checkpoint_is_neither_overwritten_nor_mistaken_for_another_runs(finis
     assert (folder / "whole" / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_margins_are_measured_by_default_and_refused_where_the_network_cannot_tell(archives, capsys):
-    untrained = [a for a in arguments(archives, archives / "out") if not a.startswith("--margins")]
-    code = main([*untrained, "--seed", "0"])
+@pytest.mark.parametrize("lost", [["checkpoint"], ["checkpoint", "model", "result"], ["checkpoint", "log"]])
+def test_what_is_left_of_a_run_is_not_overwritten_either(finished, capsys, lost):
+    folder, _ = finished
+    for path in (folder / "whole").iterdir():
+        if path.stem in lost:
+            path.unlink()
+    before = {path: path.read_bytes() for path in (folder / "whole").iterdir()}
+    assert main(arguments(folder, folder / "whole")) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+    if "model" not in lost:  # --resume would begin anew, and end by replacing it
+        assert main(arguments(folder, folder / "whole", "--resume")) == 2
+        assert "no checkpoint.safetensors to go on from" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (folder / "whole").iterdir()} == before
+
+
+def test_a_run_that_was_broken_off_before_its_first_checkpoint_begins_anew(finished, capsys):
+    folder, _ = finished
+    for name in ("checkpoint.safetensors", "model.safetensors", "result.json"):
+        (folder / "whole" / name).unlink()
+    assert main(arguments(folder, folder / "whole", "--resume")) == 0
+    assert len((folder / "whole" / "log.jsonl").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_step_in_hand_and_resuming_loses_nothing(
+    finished, monkeypatch, capsys, number, code
+):
+    folder, result = finished
+    gradients = loop._gradients
+
+    def in_the_tenth(*given):
+        found = gradients(*given)
+        if len(steps := [*steps_seen, 1]) == 10:
+            signal.raise_signal(number)
+        steps_seen[:] = steps
+        return found
+
+    steps_seen = []
+    monkeypatch.setattr(loop, "_gradients", in_the_tenth)
+    assert main(arguments(folder, folder / "broken")) == code
+    monkeypatch.undo()
+    assert "interrupted at step 10; --resume goes on from there" in capsys.readouterr().err
+    assert checkpoint.load(folder / "broken" / "checkpoint.safetensors")[1]["step"] == 10
+    assert not (folder / "broken" / "model.safetensors").exists()
+    assert main(arguments(folder, folder / "broken", "--resume", "--json")) == 0
+    again = json.loads(capsys.readouterr().out)
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (folder / "broken" / name).read_bytes() == (folder / "whole" / name).read_bytes(), name
+    assert again["after"] == result["after"]
+
+
+def test_a_signal_at_the_last_checkpoint_is_not_forgotten(archives, monkeypatch, capsys):
+    saved = checkpoint.save_file
+
+    def with_signal(path, tensors, told):
+        saved(path, tensors, told)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(finetuning.checkpoint, "save_file", with_signal)
+    assert main(arguments(archives, archives / "out")) == 130
+    assert "interrupted at step 24" in capsys.readouterr().err
+    assert not (archives / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("before", "before the first step"), ("after", "at step 24; --resume goes on from there")],
+)
+def test_a_signal_while_measuring_ends_at_once(archives, monkeypatch, capsys, place, words):
+    measured = finetuning.Finetuning._measured
+
+    def interrupted(self, when):
+        if when == place:
+            signal.raise_signal(signal.SIGINT)
+        return measured(self, when)
+
+    monkeypatch.setattr(finetuning.Finetuning, "_measured", interrupted)
+    assert main(arguments(archives, archives / "out")) == 130
+    assert f"interrupted {words}" in capsys.readouterr().err
+
+
+def measured(folder, out, *more):
+    """Arguments without margins: they are then measured."""
+    return [a for a in arguments(folder, out, *more) if not a.startswith("--margins")]
+
+
+def test_margins_are_measured_by_default(archives, capsys):
+    assert main(arguments(archives, archives / "first", "--epochs", "12")) == 0
+    command = measured(archives, archives / "second", "--epochs", "1", "--json")
+    command[command.index("--backbone") + 1] = str(archives / "first" / "model.safetensors")
+    capsys.readouterr()
+    assert main(command) == 0
     told = capsys.readouterr()
-    if code == 2:
-        assert "outliers the higher mean" in told.err.replace("\n", " ")
-    else:
-        assert json.loads((archives / "out" / "result.json").read_text())["margins"]["measured"]
+    found = json.loads(told.out)["margins"]
+    assert found["margin_in"] + 0.1 < found["margin_out"]
+    assert "mean ID energy" in found["measured"]
+    assert "hardly" not in told.err
+
+
+def test_margins_are_not_measured_on_random_weights_by_oversight(archives, capsys):
+    assert main(measured(archives, archives / "out")) == 2
+    told = capsys.readouterr().err
+    assert "random weights" in told
+    assert "--random-weights" in told
+    assert not (archives / "out").exists()
+
+
+def test_measured_margins_that_are_near_one_another_come_with_a_warning(archives, capsys):
+    # The same images on both sides, but for some that are darker.
+    known = np.load(archives / "known.npz")["images"]
+    np.savez(archives / "outliers.npz", images=np.concatenate([known, known // 2, known // 3]))
+    for seed in "01234":  # random weights do not care which side is which
+        command = measured(archives, archives / seed, "--random-weights", "--epochs", "1", "--seed", seed)
+        if main(command) == 0:
+            break
+    told = capsys.readouterr().err
+    assert "hardly tells the two kinds apart" in told
+    assert "starts from random weights" not in told
+
+
+def test_random_weights_with_given_margins_are_pointed_out(archives, capsys):
+    assert main(arguments(archives, archives / "out", "--epochs", "1")) == 0
+    assert "warning: 'outlier_exposure_convnet' starts from random weights" in capsys.readouterr().err
+    plain = arguments(archives, archives / "plain", "--epochs", "1")
+    place = plain.index("--outliers")
+    assert main(plain[:place] + plain[place + 2 :]) == 0  # a classifier may well start there
+    assert "random weights" not in capsys.readouterr().err
 
 
 def test_without_outliers_it_trains_a_classifier(archives, capsys):
@@ -180,8 +300,52 @@ def test_images_that_cannot_be_read_are_named_in_the_result(archives, broken, ca
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--epochs", "0"),
+        ("--epochs", "-1"),
+        ("--checkpoint-every", "0"),
+        ("--workers", "-1"),
+        ("--seed", "-1"),
+        ("--batch-id", "0"),
+        ("--batch-ood", "0"),
+        ("--accumulate", "0"),
+        ("--hold-out", "1"),
+        ("--lr", "0"),
+        ("--alpha", "-1"),
+        ("--weight-decay", "nan"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_opened(capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        main(["finetune", "--backbone", "no", "--id", "no", "--out", "no", option, value])
+    assert ended.value.code == 2
+    assert f"argument {option}: expected " in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "afile").touch()
+    for out in (tmp_path / "afile", tmp_path / "afile" / "deeper"):
+        with pytest.raises(SystemExit):
+            main(["finetune", "--backbone", "no", "--id", "no", "--out", str(out)])
+        assert "argument --out:" in capsys.readouterr().err
+
+
+def test_the_help_names_defaults_and_what_is_needed_to_measure(capsys):
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "between checkpoints (default 200)" in told
+    assert "--ood-test is needed" in told
+
+
+@pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--device", "cuda"], "torch finds no GPU; use --device cpu"),
+        (["--device", "toaster"], "expected cpu, cuda"),
+        (["--margins=-1,nan"], "must be below margin_out"),
+        (["--margins=-1,-5", "--backbone", "none"], "must be below margin_out"),  # before it is looked for
         (["--option", "classes=2"], "classes=3|num_classes=3"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--preset", "liu2020-cifar1"], "liu2020-cifar10"),
@@ -194,7 +358,8 @@ def test_images_that_cannot_be_read_are_named_in_the_result(archives, broken, ca
         (["--lr", "1e20"], "diverged"),
     ],
 )
-def test_what_does_not_fit_is_said_without_a_traceback(archives, capsys, more, words):
+def test_what_does_not_fit_is_said_without_a_traceback(archives, monkeypatch, capsys, more, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code = main(arguments(archives, archives / "out", *more))
     assert code == (3 if words == "diverged" else 2)
     assert re.search(words, capsys.readouterr().err)

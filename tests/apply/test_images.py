@@ -74,10 +74,14 @@ def test_an_archive_of_another_form_is_refused_with_what_came(tmp_path, arrays, 
         images.of_archive(tmp_path / "odd.npz")
 
 
-def test_an_archive_is_never_unpickled(tmp_path):
+def test_an_archive_is_never_unpickled_nor_is_the_user_advised_to(tmp_path):
     np.savez(tmp_path / "odd.npz", images=np.asarray([object()], dtype=object))
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match="Python objects") as odd:
         images.of_archive(tmp_path / "odd.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(ValueError, match="is no npz archive") as text:
+        images.of_archive(tmp_path / "text.npz")
+    assert "allow_pickle" not in f"{odd.value} {text.value}"
 
 
 def test_a_source_is_looked_for_here_then_under_the_data_root_then_among_data_sets(archives, monkeypatch):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -125,6 +126,74 @@ def test_a_file_of_finetune_brings_classes_and_preprocessing(photos, archives, t
     ]
     assert main([*command, "--quiet"]) == 0
     assert {row["predicted"] for row in table(tmp_path / "s")} <= {"across", "down", "square"}
+
+
+def test_a_checkpoint_a_folder_and_a_file_that_is_not_there_are_no_backbones(
+    photos, archives, tmp_path, capsys
+):
+    def complaint(backbone):
+        command = ["score", str(photos), "--threshold=-1", "--out", str(tmp_path / "s"), "--quiet"]
+        assert main([*command, "--backbone", str(backbone)]) == 2
+        return capsys.readouterr().err
+
+    command = ["finetune", *NETWORK, "--id", str(archives / "known.npz"), "--quiet", "--epochs", "1"]
+    command += ["--ood-test", str(archives / "outliers.npz"), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert "is a checkpoint" in (told := complaint(tmp_path / "run" / "checkpoint.safetensors"))
+    assert "take model.safetensors" in told
+    assert "is a folder; give the file in it" in complaint(tmp_path / "run")
+    for missing in ("runs/nope/model.safetensors", "nope.pt", "runs/nope"):
+        assert f"no such file: {missing}" in complaint(missing)
+    assert "Did you mean" in complaint("cifar_resnets")
+
+
+def test_a_single_image_is_not_taken_for_an_archive(photos, weights, tmp_path, capsys):
+    assert score(photos / "down" / "0.png", tmp_path / "s", "--weights", weights, "--threshold=-1") == 2
+    told = capsys.readouterr().err
+    assert f"is a single image; give its folder: {photos / 'down'}" in told
+    assert "pickle" not in told
+
+
+def test_a_device_that_is_not_there_is_said_to_be_missing(photos, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    more = ("--weights", weights, "--threshold=-1", "--device", "cuda")
+    assert score(photos, tmp_path / "s", *more) == 2
+    assert "the device is 'cuda' and torch finds no GPU; use --device cpu." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_without_a_traceback(photos, weights, tmp_path, monkeypatch, capsys, number, code):
+    before = signal.signal(number, signal.default_int_handler)  # no fault here is to end the test process
+    try:
+        monkeypatch.setattr(scoring, "judge", lambda *_: signal.raise_signal(number))
+        assert score(photos, tmp_path / "s", "--weights", weights, "--threshold=-1") == code
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "energy-plugin: interrupted\n"
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--batch", "0"),
+        ("--sheet", "-1"),
+        ("--tpr", "95"),
+        ("--tpr", "0"),
+        ("--temperature", "0"),
+        ("--threshold", "nan"),
+        ("--workers", "0"),
+        ("--input-size", "3,0,8"),
+        ("--std", "0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_opened(capsys, option, value):
+    decision = [] if option == "--threshold" else ["--id", "no"]
+    with pytest.raises(SystemExit) as ended:
+        main(["score", "no", "--backbone", "no", "--out", "no", *decision, f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"argument {option}: expected " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

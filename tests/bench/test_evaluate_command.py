@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import types
 
@@ -24,6 +25,10 @@ class Tiny(nn.Conv2d):
 
     def __init__(self, outputs=4, stride=1):
         super().__init__(3, outputs, 1, stride=stride)
+
+
+def classifier():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ CODES = ["--ood", "9", "--void", "255"]
 @pytest.fixture
 def tiny(monkeypatch):
     """The command looks its network up by module and name, and puts the working folder on the path."""
-    monkeypatch.setitem(sys.modules, MODULE, types.SimpleNamespace(Tiny=Tiny))
+    monkeypatch.setitem(sys.modules, MODULE, types.SimpleNamespace(Tiny=Tiny, classifier=classifier))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
@@ -107,6 +112,7 @@ def test_the_table_and_the_pictures(place, tiny, capsys):
             "say what the codes of the masks mean",
         ),
         (["images", "masks", "--codes", "fishyscapes", *NETWORK], "does not know 9"),
+        (["images", "masks", "--ood", "9", *NETWORK], "--void for what is left out"),
         (["images", *CODES, *NETWORK], "give a folder of masks"),
         (["images", "mask", *CODES, *NETWORK], "is no folder"),
         (["images", "masks", *CODES, "--network", "enett"], "'enet'"),
@@ -114,14 +120,24 @@ def test_the_table_and_the_pictures(place, tiny, capsys):
         (["images", "masks", *CODES, *NETWORK, "--size", "16"], "such as 512x1024"),
         (["images", "masks", *CODES, *NETWORK, "--option", "outputs"], "KEY=VALUE"),
         (["images", "masks", *CODES, *NETWORK, "--option", "outputs=5"], "does not fit Tiny"),
-        (["images", "masks", *CODES, *NETWORK, "--mean", "1"], "--std 0"),
+        (["images", "masks", *CODES, *NETWORK, "--mean", "1"], "give --std as well"),
+        (["images", "masks", *CODES, *NETWORK, "--std", "1"], "give --mean as well"),
         (["images", "masks", *CODES, *NETWORK, "--classes", "9"], "9 classes are asked for"),
+        (["images", "masks", *CODES, *NETWORK, "--device", "cuda"], "no GPU; use --device cpu"),
+        (["images", "masks", *CODES, "--network", "enet"], "random weights, whose figures mean nothing"),
+        (["images", "masks", *CODES, "--network", "timm:test_resnet"], "is for classification; expected"),
+        (["images", "masks", *CODES, "--network", "torchvision:resnet18"], "is for classification; expected"),
+        (["images", "masks", *CODES, "--network", f"{MODULE}:Tny"], f"the module {MODULE!r} has no 'Tny'"),
+        (["images", "masks", *CODES, "--network", "no.such:Net"], "nor is there a module 'no.such'"),
+        (["images", "masks", *CODES, "--network", f"{MODULE}:classifier"], "expected B x C x H x W"),
     ],
 )
-def test_wrong_usage_says_what_to_do(place, tiny, capsys, arguments, message):
+def test_wrong_usage_says_what_to_do(place, tiny, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, shown = run(capsys, *arguments)
     assert code == 2
     assert message in shown.err
+    assert "strict=False" not in shown.err
     assert not shown.out
 
 
@@ -129,3 +145,49 @@ def test_low_resolution_logits_and_an_option(place, tiny, capsys):
     save_file(Tiny(stride=2).state_dict(), "tiny.safetensors")
     code, shown = run(capsys, "images", "masks", *CODES, *NETWORK, "--option", "stride=2")
     assert code == 0, shown.err
+
+
+def test_random_weights_are_evaluated_where_that_is_meant(place, tiny, capsys):
+    code, _ = run(capsys, "images", "masks", *CODES, "--network", f"{MODULE}:Tiny")
+    assert code == 0  # a function of the user brings its own
+    enet = ["--network", "enet", "--option", "classes=4", "--size", "16x16"]
+    code, shown = run(capsys, "images", "masks", *CODES, *enet, "--random-weights")
+    assert code == 0, shown.err
+
+
+def test_what_a_users_module_lacks_is_not_taken_for_the_module(place, capsys, monkeypatch):
+    (place / "needs_more.py").write_text("import not_installed_anywhere")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code, shown = run(capsys, "images", "masks", *CODES, "--network", "needs_more:Net")
+    assert code == 2
+    assert "No module named 'not_installed_anywhere'" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--classes", "0"),
+        ("--classes", "-1"),
+        ("--std", "0"),
+        ("--temperature", "0"),
+        ("--map-dir", "tiny.safetensors"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_by_its_name(place, capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "images", "masks", *CODES, "--network", "enet", f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"argument {option}: " in capsys.readouterr().err
+
+
+def test_the_help_says_which_figures_are_in_per_cent(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The table is in per cent; --json gives fractions." in told
+
+
+def test_ctrl_c_ends_without_a_traceback(place, tiny, capsys, monkeypatch):
+    monkeypatch.setattr(Tiny, "forward", lambda *_: signal.raise_signal(signal.SIGINT))
+    code, shown = run(capsys, "images", "masks", *CODES, *NETWORK)
+    assert (code, shown.err) == (130, "interrupted\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import warnings
@@ -24,6 +25,7 @@ from energy_plugin_bench.apply.preprocess import AUGMENTS
 from energy_plugin_bench.apply.processes import joined
 from energy_plugin_bench.apply.progress import Progress
 from energy_plugin_bench.apply.settings import Place, Settings
+from energy_plugin_bench.arguments import at_least, folder, number, share
 
 EPILOG = """\
 examples:
@@ -48,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "--outliers",
         metavar="SOURCE",
         default="",
-        help="auxiliary outliers; without any, cross-entropy alone",
+        help="auxiliary outliers; without any, cross-entropy alone, and --ood-test is needed to measure with",
     )
     group.add_argument(
         "--id-test", metavar="SOURCE", default="", help="to measure with (else a part is held out)"
@@ -58,10 +60,14 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         metavar="[NAME=]SOURCE",
         action="append",
         default=[],
-        help="to measure with; may be repeated",
+        help="outliers to measure with; may be repeated (else a part of --outliers is held out)",
     )
     group.add_argument(
-        "--hold-out", type=float, default=0.1, metavar="SHARE", help="where there is no test source"
+        "--hold-out",
+        type=share(whole=False),
+        default=0.1,
+        metavar="SHARE",
+        help="where there is no test source (0.1)",
     )
     common.add_images(parser)
     _add_training(parser)
@@ -81,28 +87,38 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="measured on the network before training (default), the preset's, or as --margins=-11,-7",
     )
     for name, kind in (
-        ("alpha", float),
-        ("epochs", int),
-        ("lr", float),
-        ("batch-id", int),
-        ("batch-ood", int),
+        ("alpha", number(0)),
+        ("epochs", at_least(1)),
+        ("lr", number(0, beyond=True)),
+        ("batch-id", at_least(1)),
+        ("batch-ood", at_least(1)),
     ):
         group.add_argument(f"--{name}", type=kind)
-    group.add_argument("--final-lr", type=float, default=1e-6, help="where the cosine ends")
-    group.add_argument("--weight-decay", type=float, default=5e-4)
+    group.add_argument("--final-lr", type=number(0), default=1e-6, help="where the cosine ends (1e-6)")
+    group.add_argument("--weight-decay", type=number(0), default=5e-4, help="of the optimiser (0.0005)")
     group.add_argument("--augment", choices=AUGMENTS, default="none")
-    group.add_argument("--accumulate", type=int, default=1, metavar="PARTS", help="micro-batches a step")
+    group.add_argument(
+        "--accumulate", type=at_least(1), default=1, metavar="PARTS", help="micro-batches a step"
+    )
     group.add_argument("--amp", choices=("off", *AMP_DTYPES), default="off", help="half precision")
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--seed", type=at_least(0), default=0, help="of everything random (0)")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
-    group.add_argument("--out", required=True, type=Path, help="folder for model, checkpoint, log and result")
+    group.add_argument(
+        "--out", required=True, type=folder, help="folder for model, checkpoint, log and result"
+    )
     group.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, if there is one"
     )
-    group.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
+    group.add_argument(
+        "--checkpoint-every",
+        type=at_least(1),
+        default=200,
+        metavar="STEPS",
+        help="between checkpoints (default 200); one more is written at the end, and at Ctrl-C",
+    )
     group.add_argument("--convention", default="energy_ood", help="whose rules AUROC and FPR95 follow")
     common.add_run(group)
 
@@ -120,6 +136,7 @@ def _run(options: argparse.Namespace) -> int:
         resume=options.resume,
         checkpoint_every=options.checkpoint_every,
         workers=options.workers,
+        random_weights=options.random_weights,
     )
     with joined(options.device) as process, warnings.catch_warnings():
         progress = Progress(show=process.first and not options.quiet)
@@ -184,6 +201,11 @@ def _margins(text: str, published: tuple[float, float]) -> Any:
         raise ValueError(
             f"--margins is {text!r}; expected 'measured', 'published', or numbers, as --margins=-11,-7"
         ) from error
+    if not (math.isfinite(margin_in) and math.isfinite(margin_out) and margin_in < margin_out):
+        raise ValueError(
+            f"--margins is {text!r}: margin_in={margin_in:g} must be below margin_out={margin_out:g}, as in "
+            "--margins=-11,-7, since energies of ID images are the lower ones."
+        )
     return margin_in, margin_out
 
 

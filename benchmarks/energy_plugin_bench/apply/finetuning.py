@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import signal
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply import checkpoint, images, measure, networks
 from energy_plugin_bench.apply.draws import Draws, mixed
 from energy_plugin_bench.apply.images import Images
+from energy_plugin_bench.apply.interrupts import StoppedError, held
 from energy_plugin_bench.apply.log import Log
 from energy_plugin_bench.apply.loop import Training, train
 from energy_plugin_bench.apply.processes import Process
@@ -29,6 +32,11 @@ from energy_plugin_bench.apply.sources import check_classes, data_config, source
 from energy_plugin_bench.training import Schedule
 
 CHECKPOINT, MODEL, LOG, RESULT = "checkpoint.safetensors", "model.safetensors", "log.jsonl", "result.json"
+
+HARDLY, NEAR = 0.25, 0.1
+"""Gaps between the mean energies below which measured margins come with a warning. In standard deviations:
+where two normal distributions overlap so much, the AUROC is 57 %. As an energy: the squared hinge of such a
+gap is a hundredth, beside a cross-entropy of about one."""
 
 
 class Finetuning:
@@ -51,7 +59,10 @@ class Finetuning:
         self, settings: Settings, place: Place, process: Process, manager: PluginManager, progress: Progress
     ) -> None:
         self.settings, self.place, self.process, self.progress = settings, place, process, progress
+        if process.first:  # the others may come here when it writes already
+            self._refuse_to_overwrite()
         self.saved = self._saved()
+        self.kept = self.saved[1]["step"] if self.saved else 0
         torch.manual_seed(mixed(settings.seed, 3))  # of random weights, and of a new head
         self.opened = networks.find(
             settings.backbone,
@@ -60,6 +71,7 @@ class Finetuning:
             weights=Path(settings.weights) if settings.weights else None,
             pretrained=settings.pretrained,
         )
+        self._look_at_weights()
         self.network: nn.Module = self.opened.network.to(process.device).eval()
         self.sources = sources(
             settings, lambda name: images.find(name, manager=manager, data_root=place.data_root)
@@ -77,8 +89,19 @@ class Finetuning:
             all processes but the first.
 
         Raises:
+            StoppedError: A signal came; what was trained is in the checkpoint.
             ValueError: Margins cannot be measured, the training diverged, or network and images do not fit.
         """
+        try:
+            return self._run()
+        except KeyboardInterrupt as error:
+            number = error.number if isinstance(error, StoppedError) else signal.SIGINT
+            where = (
+                f"at step {self.kept}; --resume goes on from there" if self.kept else "before the first step"
+            )
+            raise StoppedError(number, f"interrupted {where}") from None
+
+    def _run(self) -> dict[str, Any]:
         started = time.perf_counter()
         told = self.process.told(self._beginning() if self.process.first else None)
         loss = self._loss(told["margins"])
@@ -87,7 +110,18 @@ class Finetuning:
             checkpoint.restore(self.network, optimiser, self.saved[0])
             scaler.load_state_dict(told["scaler"])
         self.log.back_to(told["step"])
-        with self.progress.phase("training", self.training.schedule.steps, told["step"]):
+        steps = self.training.schedule.steps
+
+        def done(step: int, value: float, lr: float) -> None:
+            # All processes end after the same step, whichever of them was told to.
+            stop = self.process.wished(bool(wish.number))
+            self._after_step(step, value, lr)
+            if stop or step == steps or step % self.place.checkpoint_every == 0:
+                self._keep({**told, "step": step, "scaler": scaler.state_dict()}, optimiser)
+            if stop:
+                raise StoppedError(wish.number or signal.SIGTERM)
+
+        with self.progress.phase("training", steps, told["step"]), held(self._last_step) as wish:
             train(
                 self.network,
                 loss,
@@ -95,19 +129,16 @@ class Finetuning:
                 optimiser,
                 scaler,
                 start=told["step"],
-                on_step=lambda step, value, lr: self._after_step(step, value, lr, told, optimiser, scaler),
+                on_step=done,
             )
+        if self.process.wished(bool(wish.number)):  # it came while the last checkpoint was written
+            raise StoppedError(wish.number or signal.SIGTERM)
         return self._ending(told, loss, time.perf_counter() - started) if self.process.first else {}
 
     def _beginning(self) -> dict[str, Any]:
         """What a checkpoint would say before the first step, or what the saved one says."""
         if self.saved is not None:
             return self.saved[1]
-        if (self.place.out / CHECKPOINT).exists():
-            raise FileExistsError(
-                f"{self.place.out} holds a checkpoint: go on with --resume, or give another --out "
-                "(nothing is overwritten)."
-            )
         before = self._measured("before")
         return {
             "step": 0,
@@ -116,6 +147,34 @@ class Finetuning:
             "before": before,
             "margins": self._margins(),
         }
+
+    def _refuse_to_overwrite(self) -> None:
+        """Refuse a folder of another run, and on resuming one that has lost what there is to go on from."""
+        out = self.place.out
+        there = [name for name in (CHECKPOINT, MODEL, LOG, RESULT) if (out / name).exists()]
+        if there and not self.place.resume:
+            more = "go on with --resume, or " if CHECKPOINT in there else ""
+            raise FileExistsError(
+                f"{out} holds {', '.join(there)}: {more}give another --out (nothing is overwritten)."
+            )
+        if CHECKPOINT not in there and {MODEL, RESULT} & {*there}:
+            raise FileExistsError(
+                f"{out} holds {', '.join(there)} and no {CHECKPOINT} to go on from: give another --out "
+                "(nothing is overwritten)."
+            )
+
+    def _look_at_weights(self) -> None:
+        """Refuse to measure margins on a network that knows nothing; say so where they are given."""
+        if self.opened.trained or self.place.random_weights or not self.settings.outliers:
+            return
+        if self.settings.margins == "measured":
+            why = "on which measured margins mean nothing"
+            raise networks.random_weights(self.settings.backbone, why, networks.BRINGING)
+        if self.process.first:
+            warnings.warn(
+                f"{self.settings.backbone!r} starts from random weights (no --weights, no --pretrained).",
+                stacklevel=2,
+            )
 
     def _saved(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         path = self.place.out / CHECKPOINT
@@ -210,6 +269,7 @@ class Finetuning:
                 warnings.warn(f"the margins are taken as given: {error}", stacklevel=2)
                 return {"margin_in": wished[0], "margin_out": wished[1], "measured": str(error)}
         if wished == "measured":
+            _warn_if_near(found)
             return {**found.settings(), "measured": str(found)}
         margins.check(*wished, found)
         return {"margin_in": wished[0], "margin_out": wished[1], "measured": str(found)}
@@ -222,23 +282,19 @@ class Finetuning:
             reduction=self.settings.reduction,
         )
 
-    def _after_step(
-        self,
-        step: int,
-        value: float,
-        lr: float,
-        told: dict[str, Any],
-        optimiser: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-    ) -> None:
-        if not self.process.first:
-            return
+    def _after_step(self, step: int, value: float, lr: float) -> None:
         self.log.add({"step": step, "loss": value, "lr": lr})
         self.progress.advance(1, f"loss {value:.4f}")
-        if step % self.place.checkpoint_every == 0 or step == self.training.schedule.steps:
-            now = {**told, "step": step, "scaler": scaler.state_dict()}
+
+    def _keep(self, now: dict[str, Any], optimiser: torch.optim.Optimizer) -> None:
+        if self.process.first:
             state = checkpoint.state_of(self.network, optimiser)
             checkpoint.save_file(self.place.out / CHECKPOINT, state, now)
+        self.kept = now["step"]
+
+    def _last_step(self) -> None:
+        if self.process.first:
+            self.progress.say("ending after this step; once more ends at once")
 
     def _ending(self, told: dict[str, Any], loss: EnergyRegularizedLoss, seconds: float) -> dict[str, Any]:
         """Save the network, measure it, and write what came out."""
@@ -260,3 +316,14 @@ class Finetuning:
         }
         checkpoint.write(self.place.out / RESULT, (json.dumps(result, indent=1) + "\n").encode())
         return result
+
+
+def _warn_if_near(found: margins.MarginSuggestion) -> None:
+    gap, spread = found.ood.mean - found.id.mean, math.hypot(found.id.std, found.ood.std) / math.sqrt(2)
+    if gap < max(HARDLY * spread, NEAR):
+        warnings.warn(
+            f"the network hardly tells the two kinds apart: their mean energies differ by {gap:.3g}, those "
+            f"of one kind by {spread:.3g} (standard deviation). Margins so near one another ask for "
+            "little. Is it trained for these classes?",
+            stacklevel=3,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -162,15 +163,19 @@ def of_archive(path: Path) -> Images:
     Raises:
         ValueError: It is none, or its arrays do not fit.
     """
+    if path.suffix.lower() in SUFFIXES:
+        raise ValueError(f"{path} is a single image; give its folder: {path.parent}")
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle and advise to open that
+        raise ValueError(f"{path} is no npz archive (a zip of arrays, with 'images' among them).")
     try:
         with np.load(path, allow_pickle=False) as archive:
             images = archive["images"]
             labels = archive.get("labels")
             classes = tuple(map(str, archive["class_names"])) if "class_names" in archive else ()
     except Exception as error:  # numpy raises whatever its parser meets
-        raise ValueError(
-            f"{path} cannot be read as an npz archive with the array 'images': {error}"
-        ) from error
+        pickled = "allow_pickle" in str(error)
+        why = "an array holds Python objects, which are not opened" if pickled else error
+        raise ValueError(f"{path} cannot be read as an npz archive with the array 'images': {why}") from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) == 0:
         raise ValueError(
             f"{path}: 'images' is {images.dtype} of shape {images.shape}; expected uint8, N x H x W[ x 3]."

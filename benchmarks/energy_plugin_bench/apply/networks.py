@@ -14,10 +14,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from energy_plugin.manager import PluginManager
+from energy_plugin.records import BackboneSpec
 from energy_plugin_bench.apply import checkpoint
 
 _INNER = ("state_dict", "model", "net", "model_state_dict")
 """Where training scripts put the weights in what they save."""
+
+_BRING = ("pretrained", "weights", "checkpoint_path")
+"""Options by which libraries of networks are told to bring weights."""
+
+_FILES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
+
+
+BRINGING = "--weights, --pretrained, or a file that finetune wrote as --backbone"
+"""Options of `finetune` and `score` that bring weights."""
+
+
+class RandomWeightsError(ValueError):
+    """Nobody said where the weights come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +86,7 @@ def find(
     if Path(name).is_file():
         return _of_file(Path(name), manager)
     wished = dict(options or {})
-    network = manager.get("backbone", name).load()(**wished | ({"pretrained": True} if pretrained else {}))
+    network = _spec(name, manager).load()(**wished | ({"pretrained": True} if pretrained else {}))
     if getattr(network, "num_classes", None) == 0:
         raise ValueError(f"{name!r} was made without a classifier (num_classes=0): it gives no logits.")
     if weights:
@@ -81,9 +95,39 @@ def find(
         network=network,
         backbone=name,
         options=wished,
-        trained=bool(weights) or pretrained,
+        trained=bool(weights) or pretrained or brings_weights(wished),
         data=dict(getattr(network, "data_config", {})),
     )
+
+
+def brings_weights(options: Mapping[str, Any]) -> bool:
+    """Whether a network made with these options comes with weights."""
+    return any(options.get(name) for name in _BRING)
+
+
+def random_weights(name: str, why: str, how: str) -> RandomWeightsError:
+    """What to raise where a network would be taken untrained.
+
+    Args:
+        name: The network's.
+        why: What is wrong with that.
+        how: The options that bring weights.
+    """
+    return RandomWeightsError(
+        f"{name!r} would have random weights, {why}: give {how} (--random-weights goes on without)."
+    )
+
+
+def _spec(name: str, manager: PluginManager) -> BackboneSpec:
+    try:
+        return manager.get("backbone", name)
+    except LookupError as error:
+        path = Path(name)
+        if path.is_dir():
+            raise FileNotFoundError(f"{name} is a folder; give the file in it, model.safetensors.") from error
+        if path.suffix in _FILES or ("/" in name and ":" not in name):
+            raise FileNotFoundError(f"no such file: {name}") from error
+        raise
 
 
 def _of_file(path: Path, manager: PluginManager) -> Opened:
@@ -94,6 +138,11 @@ def _of_file(path: Path, manager: PluginManager) -> Opened:
             f"{error} A file given as backbone is one that `energy-plugin finetune` wrote; for other weights "
             "name the backbone and give the file with --weights."
         ) from error
+    if "backbone" not in told:
+        raise ValueError(
+            f"{path} is a checkpoint, which is for --resume; take model.safetensors, which stands beside it "
+            "once the training is done."
+        )
     network = manager.get("backbone", told["backbone"]).load()(**told["options"])
     _load(network, tensors, path)
     return Opened(

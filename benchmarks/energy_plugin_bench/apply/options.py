@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from energy_plugin_bench.apply.interrupts import StoppedError, ending
 from energy_plugin_bench.apply.loop import DivergedError
 from energy_plugin_bench.apply.networks import option
 from energy_plugin_bench.apply.preprocess import RESAMPLING
+from energy_plugin_bench.arguments import at_least, number, share
 
 WELL, USAGE, CANNOT_RUN = 0, 2, 3
 
@@ -36,6 +38,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pretrained", action="store_true", help="the plug-in brings the weights (may download)"
     )
+    group.add_argument("--random-weights", action="store_true", help="an untrained network is meant")
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -44,17 +47,19 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data-root", type=Path, metavar="FOLDER", help="where relative sources are looked for"
     )
-    group.add_argument("--input-size", type=_numbers(int, 3), metavar="C,H,W")
-    group.add_argument("--mean", type=_numbers(float), metavar="M[,M,M]", help="of pixels in [0, 1]")
-    group.add_argument("--std", type=_numbers(float), metavar="S[,S,S]")
+    group.add_argument("--input-size", type=_numbers(at_least(1), 3), metavar="C,H,W")
+    group.add_argument("--mean", type=_numbers(number()), metavar="M[,M,M]", help="of pixels in [0, 1]")
+    group.add_argument("--std", type=_numbers(number(0, beyond=True)), metavar="S[,S,S]")
     group.add_argument("--interpolation", choices=sorted(RESAMPLING))
-    group.add_argument("--crop-pct", type=float, metavar="SHARE")
+    group.add_argument("--crop-pct", type=share(whole=True), metavar="SHARE")
 
 
 def add_run(group: argparse._ArgumentGroup) -> None:
     """Where it runs, and what it says."""
     group.add_argument("--device", help="cpu, cuda, ...; a GPU where there is one")
-    group.add_argument("--workers", type=int, default=4, metavar="THREADS", help="that read images")
+    group.add_argument(
+        "--workers", type=at_least(1), default=4, metavar="THREADS", help="that read images (4)"
+    )
     group.add_argument("--quiet", action="store_true", help="no progress on stderr")
     group.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -68,7 +73,11 @@ def data_wishes(options: argparse.Namespace) -> dict[str, Any]:
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; what the user can mend becomes a message and an exit code, not a traceback."""
     try:
-        return command()
+        with ending():
+            return command()
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, StoppedError) else StoppedError()
+        return _complain(stop, 128 + stop.number)  # as shells have it: 130 for Ctrl-C, 143 for SIGTERM
     except DivergedError as error:
         return _complain(error, CANNOT_RUN)
     except ImportError as error:
@@ -77,7 +86,7 @@ def guarded(command: Callable[[], int]) -> int:
         return _complain(error, USAGE)
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: BaseException, code: int) -> int:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     sys.stderr.write(f"energy-plugin: {text}\n")
     return code

@@ -13,6 +13,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from energy_plugin_bench.devices import device_of
+
 
 @dataclass(frozen=True)
 class Process:
@@ -47,6 +49,12 @@ class Process:
             distributed.all_reduce(value)
         return value
 
+    def wished(self, own: bool) -> bool:
+        """Whether any of the processes wishes something; all of them ask at the same place."""
+        if self.world == 1:
+            return own
+        return bool(self.summed(torch.tensor(float(own), device=self.device)))
+
     def wrapped(self, network: nn.Module) -> nn.Module:
         """Return the network, with gradients averaged over the processes where there are several."""
         if self.world == 1:
@@ -61,13 +69,17 @@ def joined(device: str | None) -> Iterator[Process]:
 
     Args:
         device: `cpu`, `cuda`, ...; None takes a GPU where there is one.
+
+    Raises:
+        ValueError: There is no such device.
     """
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = device_of(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Process(0, 1, torch.device(name))
+        yield Process(0, 1, where)
         return
-    where = torch.device(name, int(os.environ["LOCAL_RANK"])) if name == "cuda" else torch.device(name)
+    if where.type == "cuda" and where.index is None:
+        where = device_of(f"cuda:{os.environ['LOCAL_RANK']}")
     if where.type == "cuda":
         torch.cuda.set_device(where)
     # The others wait while the first one measures a large data set.

@@ -6,9 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import torch
 
 from energy_plugin.detector import EnergyDetector
 from energy_plugin.manager import default_manager
@@ -19,6 +16,8 @@ from energy_plugin_bench.apply.preprocess import DataConfig
 from energy_plugin_bench.apply.progress import Progress
 from energy_plugin_bench.apply.sheet import contact_sheet
 from energy_plugin_bench.apply.sources import data_config
+from energy_plugin_bench.arguments import at_least, folder, number, share
+from energy_plugin_bench.devices import device_of
 
 EPILOG = """\
 examples:
@@ -30,10 +29,6 @@ sheet.png. The threshold is the score that a share --tpr of the ID images stays 
 """
 
 
-class RandomWeightsError(ValueError):
-    """Nobody said where the weights come from."""
-
-
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Describe the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -42,24 +37,23 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "images", metavar="SOURCE", help="folder (at any depth), .npz file, or data set by name"
     )
     common.add_network(parser)
-    parser.add_argument(
-        "--random-weights", action="store_true", help="score with an untrained network anyway"
-    )
     group = parser.add_argument_group("decision (one of the two)")
     either = group.add_mutually_exclusive_group(required=True)
     either.add_argument("--id", metavar="SOURCE", help="ID images to fit the threshold on")
-    either.add_argument("--threshold", type=float, help="scores above it are OOD")
-    group.add_argument("--tpr", type=float, default=0.95, help="share of ID images to accept (default 0.95)")
-    group.add_argument("--temperature", type=float, default=1.0)
+    either.add_argument("--threshold", type=number(), help="scores above it are OOD")
+    group.add_argument(
+        "--tpr", type=share(whole=True), default=0.95, help="share of ID images to accept (0.95)"
+    )
+    group.add_argument("--temperature", type=number(0, beyond=True), default=1.0)
     common.add_images(parser)
     group = parser.add_argument_group("run")
     group.add_argument(
-        "--out", type=Path, required=True, help="folder for scores.csv, scores.json, sheet.png"
+        "--out", type=folder, required=True, help="folder for scores.csv, scores.json, sheet.png"
     )
     group.add_argument(
-        "--sheet", type=int, default=12, metavar="N", help="images a block of the sheet; 0: none"
+        "--sheet", type=at_least(0), default=12, metavar="N", help="images a block of the sheet (12); 0: none"
     )
-    group.add_argument("--batch", type=int, default=64, metavar="IMAGES")
+    group.add_argument("--batch", type=at_least(1), default=64, metavar="IMAGES", help="images a batch (64)")
     common.add_run(group)
     return run
 
@@ -72,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     progress = Progress(show=not options.quiet)
     manager = default_manager()
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_of(options.device)
     source = images.find(options.images, manager=manager, data_root=options.data_root)
     known = images.find(options.id, manager=manager, data_root=options.data_root) if options.id else None
     opened = networks.find(
@@ -83,10 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         pretrained=options.pretrained,
     )
     if not (opened.trained or options.random_weights):
-        raise RandomWeightsError(
-            f"{options.backbone!r} would have random weights, whose scores mean nothing: give --weights or "
-            "--pretrained, or a file that finetune wrote (--random-weights scores all the same)."
-        )
+        raise networks.random_weights(options.backbone, "whose scores mean nothing", networks.BRINGING)
     network = opened.network.to(device).eval()
     detector = EnergyDetector(network, options.temperature)
     data = data_config(common.data_wishes(options), opened.data, known or source)

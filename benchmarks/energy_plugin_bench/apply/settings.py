@@ -78,6 +78,7 @@ class Place:
         resume: Whether to go on from a checkpoint in `out`.
         checkpoint_every: Steps between checkpoints.
         workers: Threads that read images.
+        random_weights: Whether an untrained network is meant to be one.
     """
 
     out: Path
@@ -85,3 +86,4 @@ class Place:
     resume: bool = False
     checkpoint_every: int = 200
     workers: int = 4
+    random_weights: bool = False

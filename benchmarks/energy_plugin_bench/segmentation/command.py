@@ -14,9 +14,14 @@ import torch
 from torch import Tensor
 
 from energy_plugin import labels
+from energy_plugin.errors import LabelError, near_misses
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import CONVENTIONS
 from energy_plugin.segmentation import Outcome, Seen, evaluate
+from energy_plugin_bench.apply.interrupts import StoppedError, ending
+from energy_plugin_bench.apply.networks import brings_weights, random_weights
+from energy_plugin_bench.arguments import at_least, folder, number
+from energy_plugin_bench.devices import device_of
 from energy_plugin_bench.inputs import pairs
 from energy_plugin_bench.inputs.weights import load_weights
 from energy_plugin_bench.verdicts.pixels import method
@@ -29,7 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     """Add the command's arguments and return what runs it."""
     parser.epilog = (
         "Example: energy-plugin evaluate images masks --ood 1 --void 255 --network enet --option classes=20 "
-        "--weights enet.safetensors --classes 19 --map-dir maps. Figures are in per cent."
+        "--weights enet.safetensors --classes 19 --map-dir maps. The table is in per cent; --json gives "
+        "fractions."
     )
     parser.add_argument(
         "images", type=Path, help="folder of images, or a zip archive with images/ and masks/"
@@ -40,14 +46,16 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.add_argument(
         "--detector", action="append", metavar="NAME", help="energy, msp, ...; repeatable (default: energy)"
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the energy (default: 1)")
+    parser.add_argument(
+        "--temperature", type=number(0, beyond=True), default=1.0, help="of the energy (default: 1)"
+    )
     parser.add_argument(
         "--convention", action="append", choices=sorted(CONVENTIONS), metavar="NAME",
         help="how figures are computed; repeatable (default: fishyscapes-server)",
     )  # fmt: skip
     parser.add_argument("--per-image", action="store_true", help="figures of each image, too")
-    parser.add_argument("--map-dir", type=Path, metavar="DIR", help="write a picture of each map here")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--map-dir", type=folder, metavar="DIR", help="write a picture of each map here")
+    parser.add_argument("--json", action="store_true", help="print one JSON document; figures are fractions")
     return run
 
 
@@ -68,7 +76,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "--network",
         required=True,
         metavar="NAME",
-        help="a backbone's name (energy-plugin list), or module:function",
+        help="a backbone's name (energy-plugin list), else module:function",
     )
     network.add_argument(
         "--option",
@@ -78,29 +86,43 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="of the network; VALUE is JSON or text",
     )
     network.add_argument("--weights", type=Path, metavar="FILE", help="safetensors, loaded strictly")
-    network.add_argument("--classes", type=int, default=0, help="outputs that are classes (default: all)")
+    network.add_argument(
+        "--random-weights", action="store_true", help="evaluate an untrained network all the same"
+    )
+    network.add_argument(
+        "--classes", type=at_least(1), default=0, help="outputs that are classes (default: all)"
+    )
     network.add_argument("--size", metavar="HxW", help="resize images and masks")
     network.add_argument("--resizer", choices=pairs.RESIZERS, default="pillow")
     network.add_argument(
-        "--mean", type=float, nargs="+", default=[], help="of each channel, images being in [0, 1]"
+        "--mean", type=number(), nargs="+", default=[], help="of each channel, images being in [0, 1]"
     )
-    network.add_argument("--std", type=float, nargs="+", default=[], help="of each channel")
-    network.add_argument("--device", default="cpu")
+    network.add_argument("--std", type=number(0, beyond=True), nargs="+", default=[], help="of each channel")
+    network.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print, and return the exit code."""
     manager = default_manager()
     try:
+        options.device = device_of(options.device)
+        _check_normalisation(options)
         data = _data(options)
-        outcomes = evaluate(
-            data,
-            {name: _detector(manager, name, options) for name in options.detector or ["energy"]},
-            network=_network(manager, options),
-            conventions=options.convention or ["fishyscapes-server"],
-            per_image=options.per_image,
-            on_image=_watcher(options, len(data)),
-        )
+        with ending():
+            outcomes = evaluate(
+                data,
+                {name: _detector(manager, name, options) for name in options.detector or ["energy"]},
+                network=_network(manager, options),
+                conventions=options.convention or ["fishyscapes-server"],
+                per_image=options.per_image,
+                on_image=_watcher(options, len(data)),
+            )
+    except StoppedError as error:
+        sys.stderr.write(f"{error}\n")
+        return 128 + error.number
+    except LabelError as error:
+        sys.stderr.write(f"error: {_codes_advice(error)}\n")
+        return USAGE
     except (ImportError, LookupError, OSError, TypeError, ValueError) as error:
         sys.stderr.write(f"error: {error.args[0] if isinstance(error, LookupError) else error}\n")
         return USAGE
@@ -143,24 +165,78 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _network(manager: PluginManager, options: argparse.Namespace) -> Callable[[Tensor], Any]:
     """Return the network with its weights and normalisation."""
-    if ":" in options.network:
-        module, _, function = options.network.partition(":")
-        sys.path.insert(0, "")  # modules of the user lie where the command runs
-        factory = getattr(importlib.import_module(module), function)
-    else:
-        factory = manager.get("backbone", options.network).load()
-    model = factory(**dict(_option(text) for text in options.option))
+    given = dict(_option(text) for text in options.option)
+    factory, own = _factory(manager, options.network)
+    if not (own or options.weights or options.random_weights or brings_weights(given)):
+        raise random_weights(options.network, "whose figures mean nothing", "--weights FILE")
+    model = factory(**given)
     if options.weights is not None:
         load_weights(model, options.weights)
     model = model.eval().to(options.device)
-    if len(options.mean) != len(options.std):
-        raise ValueError(f"--mean has {len(options.mean)} channels and --std {len(options.std)}.")
     if not options.mean:
         return model  # type: ignore[no-any-return]  # a module
     mean, std = (
         torch.tensor(given, device=options.device).view(-1, 1, 1) for given in (options.mean, options.std)
     )
     return lambda images: model((images.to(options.device) - mean) / std)
+
+
+def _factory(manager: PluginManager, name: str) -> tuple[Callable[..., Any], bool]:
+    """Return what makes the network, and whether it is the user's own function, which knows its weights."""
+    try:
+        spec = manager.get("backbone", name)
+    except LookupError:
+        if ":" not in name:
+            raise
+        return _function(name), True
+    if spec.tasks and "segmentation" not in spec.tasks:
+        raise ValueError(
+            f"the network {name!r} is for {', '.join(spec.tasks)}; expected one for segmentation, with "
+            "logits B x C x H x W (energy-plugin list backbone; or your own, as module:function)."
+        )
+    return spec.load(), False
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """Return the user's function.
+
+    Raises:
+        LookupError: There is no such module, or no such function in it.
+    """
+    module, _, function = name.partition(":")
+    sys.path.insert(0, "")  # modules of the user lie where the command runs
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the user's module imports
+        raise LookupError(
+            f"{name!r} is neither a backbone of a plug-in (energy-plugin list backbone) nor is there a "
+            f"module {module!r} in the working folder or on Python's path."
+        ) from error
+    try:
+        return getattr(found, function)  # type: ignore[no-any-return]  # called with the options below
+    except AttributeError as error:
+        raise LookupError(
+            f"the module {module!r} has no {function!r}. {near_misses(function, vars(found))}"
+        ) from error
+
+
+def _check_normalisation(options: argparse.Namespace) -> None:
+    if bool(options.mean) != bool(options.std):
+        given, lacking = ("--mean", "--std") if options.mean else ("--std", "--mean")
+        raise ValueError(f"{given} is given alone: give {lacking} as well.")
+    if len(options.mean) != len(options.std):
+        raise ValueError(f"--mean has {len(options.mean)} channels and --std {len(options.std)}.")
+
+
+def _codes_advice(error: Exception) -> str:
+    """Return an unknown code's message with our options; its last sentence is for callers in Python."""
+    facts, _, _ = str(error).partition(" Name another convention")
+    return (
+        f"{facts} Say what each code means: --id for known pixels, --ood for anomalies, --void for what is "
+        "left out; or name the data set's convention with --codes."
+    )
 
 
 def _option(text: str) -> tuple[str, Any]:
