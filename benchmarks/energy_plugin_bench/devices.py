@@ -27,7 +27,7 @@ def device_of(name: str | None) -> torch.device:
             raise ValueError(f"the device is {name!r} and torch finds {count} GPU(s), counted from 0.")
     elif device.type != "cpu":
         try:
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).item()  # `meta` has room and no numbers
         except (RuntimeError, AssertionError, ImportError) as error:  # builds without it raise any of these
             raise ValueError(f"torch cannot use the device {name!r} here; use --device cpu.") from error
     return device

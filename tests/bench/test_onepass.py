@@ -248,8 +248,8 @@ def test_chunks_are_whole_batches_and_the_same_for_everybody():
         ({"workers": -1}, "workers -1"),
         ({"amp": "float8"}, "expected bfloat16 or float16"),
         ({"device": "toaster"}, "the device is 'toaster'; expected cpu, cuda"),
-        ({"device": "meta"}, "the device is 'meta' and torch cannot compute there"),
-        ({"device": "mtia"}, "the device is 'mtia' and torch cannot compute there"),
+        ({"device": "meta"}, "torch cannot use the device 'meta' here; use --device cpu"),
+        ({"device": "mtia"}, "torch cannot use the device 'mtia' here; use --device cpu"),
     ],
 )
 def test_wrong_settings_are_told(wrong, said):

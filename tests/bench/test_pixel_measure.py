@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from energy_plugin import hookimpl, labels
 from energy_plugin.metrics import aupr, auroc, fpr_at_tpr
 from energy_plugin.records import DetectorSpec
+from energy_plugin_bench.passes import fingerprint
 from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.verdicts.comparison import beside, scoring_pixels, third_party
@@ -169,9 +170,14 @@ def test_maps_of_something_else_are_not_taken(runner, cache, seen, tmp_path, old
     assert len(seen) == 6
 
 
-def test_maps_of_other_code_are_not_taken(runner, cache, seen, monkeypatch):
+@pytest.mark.parametrize("scores", ['["energy", "msp"]', '["msp"]'])
+def test_maps_of_other_code_are_not_taken(runner, cache, seen, monkeypatch, tmp_path, scores):
+    recipe = tmp_path / "published" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('["energy", "msp"]', scores))
     verdicts(runner(cache=cache))
-    monkeypatch.setattr("energy_plugin_bench.passes.fingerprint._package", lambda name: f"{name} edited")
+    package = fingerprint._package
+    edited = {"energy_plugin": "edited"}  # every map is scored and made large by its code
+    monkeypatch.setattr(fingerprint, "_package", lambda name: edited.get(name) or package(name))
     verdicts(runner(cache=cache))
     assert len(seen) == 6
 

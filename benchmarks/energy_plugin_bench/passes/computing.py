@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from energy_plugin.outputs import logits_of
+from energy_plugin_bench.devices import device_of
 from energy_plugin_bench.inputs.reading import Batch
 from energy_plugin_bench.options import AMP, BATCH
 from energy_plugin_bench.passes.threads import one_thread
@@ -43,16 +44,7 @@ class Computing:
             )
         if self.amp and self.amp not in AMP:
             raise ValueError(f"amp is {self.amp!r}; expected {' or '.join(AMP)}.")
-        try:
-            kind = torch.device(self.device).type
-        except RuntimeError as error:
-            raise ValueError(f"the device is {self.device!r}; expected cpu, cuda, cuda:1, ...") from error
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"the device is {self.device!r} and torch finds no GPU; use --device cpu.")
-        if not _is_there(self.device):
-            raise ValueError(
-                f"the device is {self.device!r} and torch cannot compute there; use --device cpu."
-            )
+        device_of(self.device)
 
     @property
     def dtype(self) -> str:
@@ -102,11 +94,3 @@ class Computing:
                 labels.append(known)
                 done += len(known)
         return torch.cat(logits), torch.cat(labels)
-
-
-def _is_there(device: str) -> bool:
-    """Whether a device gives numbers back: `meta` has none, and others may not be built in."""
-    try:
-        return torch.zeros(1, device=device).cpu().item() == 0.0
-    except (RuntimeError, NotImplementedError, AssertionError):
-        return False
