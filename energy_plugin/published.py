@@ -102,18 +102,22 @@ def loaded(specs: Iterable[Record]) -> tuple[list[Traversable], list[str]]:
 def read(manager: PluginManager) -> tuple[tuple[PublishedSource, ...], tuple[SetAside, ...]]:
     """Return the sources that plug-ins offer, by name, and the plug-ins whose files cannot be read."""
     found: dict[str, PublishedSource] = {}
+    claimed: dict[str, str] = {}
     aside: list[SetAside] = []
     for plugin, specs in by_owner(manager):
         folders, faults = loaded(spec for spec in specs if not spec.missing())
         own = list(_sources(folders, faults))
         faults += [
-            f"{file}: {source.name!r} is a source already" for file, source in own if source.name in found
+            f"{file}: the source {source.name!r} stands in {claimed[source.name]} already"
+            for file, source in own
+            if source.name in claimed
         ]
         if faults:
-            names = tuple(source.name for _, source in own if source.name not in found)
+            names = tuple(source.name for _, source in own if source.name not in claimed)
             aside.append(SetAside(plugin, tuple(faults), names))
-        else:
-            found |= {source.name: source for _, source in own}
+            continue
+        found |= {source.name: source for _, source in own}
+        claimed |= {source.name: f"{file} of the {plugin}" for file, source in own}
     return tuple(found[name] for name in sorted(found)), tuple(aside)
 
 
@@ -142,12 +146,21 @@ def one_or_all(
     known = {one.name: one for one in found}
     if not source:
         return tuple(known.values())
-    for one in aside:
-        if source in one.sources and source not in known:
-            raise UnknownNameError(f"the source {source!r} cannot be read: {one}")
     if source not in known:
-        raise UnknownNameError(f"there is no source {source!r}. {near_misses(source, known)}")
+        raise UnknownNameError(absent(source, known, aside))
     return (known[source],)
+
+
+def absent(source: str, known: Iterable[str], aside: Iterable[SetAside]) -> str:
+    """Say why there is no source of this name: nobody has it, or whose it is cannot be read."""
+    aside = list(aside)
+    for one in aside:
+        if source in one.sources:
+            return f"the source {source!r} cannot be read: {one}"
+    others = (
+        f" Set aside, and not looked into: {', '.join(str(one.plugin) for one in aside)}." if aside else ""
+    )
+    return f"there is no source {source!r}. {near_misses(source, known)}{others}"
 
 
 def unfold(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -183,15 +196,19 @@ def _sources(folders: Iterable[Traversable], faults: list[str]) -> Iterator[tupl
 
 
 def _source(data: Mapping[str, Any]) -> PublishedSource:
-    head = data["source"]
+    head, tables = data["source"], data.get("tables", [])
+    if not isinstance(head, Mapping) or not isinstance(head["name"], str):
+        raise TypeError(f"[source] is a table with a name, got {head!r:.80}")
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise TypeError(f"[[tables]] is an array of tables, got {tables!r:.80}")
     parts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for table in data.get("tables", []):
+    for table in tables:
         parts.setdefault((_name(table), table.get("place", "")), []).extend(unfold(table))
-    tables = tuple(PublishedTable(name, place, tuple(rows)) for (name, place), rows in parts.items())
-    for row in (row for table in tables for row in table.rows):
+    for row in (row for rows in parts.values() for row in rows):
         if not (isinstance(row["id"], str) and isinstance(row["value"], int | float)):
             raise TypeError(f"a row has an id, a text, and a value, a number: {row!r:.200}")
-    return PublishedSource(head["name"], head.get("title", ""), head, tables)
+    found = tuple(PublishedTable(name, place, tuple(rows)) for (name, place), rows in parts.items())
+    return PublishedSource(head["name"], head.get("title", ""), head, found)
 
 
 def _name(table: Mapping[str, Any]) -> str:

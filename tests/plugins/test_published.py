@@ -77,6 +77,9 @@ BROKEN = [
     "[source",
     "[source]\ntitle = 'no name'",
     "tables = 3\n[source]\nname='x'",
+    "source = 'x'",
+    "[source]\nname = 5",
+    "[source]\nname = 'x'\n[tables]\nrows = []",
     "[source]\nname = 'x'\n[[tables]]\nrows = 5",
     "[source]\nname = 'x'\n[[tables]]\nrows = [5]",
     "[source]\nname = 'x'\n[[tables]]\nrows = [{ value = 1.0 }]",
@@ -118,7 +121,9 @@ def test_of_two_plug_ins_with_one_source_the_first_keeps_it(manager):
     sources, (aside,) = read(manager.add(Again()))
     assert [source.name for source in sources] == ["paper"]
     assert aside.plugin.name == "Plugin"
-    assert aside.faults == ("paper.toml: 'paper' is a source already",)
+    said = "paper.toml: the source 'paper' stands in paper.toml of the plug-in 'Again' already"
+    assert aside.faults == (said,)
+    assert published(manager, "paper") == sources
 
 
 @pytest.fixture
@@ -134,6 +139,7 @@ def test_the_command_tells_what_is_set_aside_and_shows_the_rest(broken, capsys):
     assert "5207 values of 46 sources" in out
     assert "energy-plugin: the published values of the plug-in 'Nowhere' are set aside, one fault:" in err
     assert main(["list", "--source", "nowhere"]) == 2
+    assert "Set aside, and not looked into: plug-in 'Nowhere'." in capsys.readouterr().err
 
 
 def test_the_doctor_tells_it_too(broken, capsys):

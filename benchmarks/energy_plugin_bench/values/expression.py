@@ -84,6 +84,5 @@ class _Reader:
 
     def _error(self, what: str) -> ValueError:
         return ValueError(
-            f"cannot read the expression {self._expression!r}: {what}. "
-            "Join parts of ids by `and`, `or`, `not` and brackets"
+            f"cannot read {self._expression!r}: {what}. Join parts of ids by `and`, `or`, `not` and brackets"
         )

@@ -11,9 +11,8 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from energy_plugin.discovery import Plugin
-from energy_plugin.errors import near_misses
 from energy_plugin.manager import PluginManager, default_manager
-from energy_plugin.published import SetAside, by_owner, loaded
+from energy_plugin.published import SetAside, absent, by_owner, loaded
 from energy_plugin_bench.values.checking import RowsError
 from energy_plugin_bench.values.crosscheck import Known, Written, claim, crosscheck
 from energy_plugin_bench.values.expression import matcher
@@ -54,10 +53,7 @@ class Registry:
             ValueError: The expression is none.
         """
         if source and source not in self.sources:
-            for one in self.aside:
-                if source in one.sources:
-                    raise LookupError(f"the source {source!r} cannot be read: {one}")
-            raise LookupError(f"there is no source {source!r}. {near_misses(source, self.sources)}")
+            raise LookupError(absent(source, self.sources, self.aside))
         chosen = matcher(expression)
         return [(s, row) for s, row in self.rows() if source in ("", s.name) and chosen(row.id)]
 
