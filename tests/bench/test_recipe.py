@@ -256,7 +256,7 @@ def test_a_mean_of_a_mean_is_a_fault(old, new, said):
 
 def test_a_mean_may_be_of_sets_that_beside_another_set_are_means():
     faults = []
-    more = '[sets."other/a"]\nmean_of = ["id"]\n[sets."id/m"]\nmean_of = ["id/a"]\n'
+    more = '[inputs.b]\ndataset = "d"\n[sets."other/b"]\nmean_of = ["id"]\n[sets."id/m"]\nmean_of = ["b"]\n'
     parse_recipe(tomllib.loads(MEANS + more), "r.toml", faults)
     assert not faults
 

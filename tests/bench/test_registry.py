@@ -220,6 +220,19 @@ def test_one_figure_may_stand_in_two_units(tmp_path, value, ok):
         assert f"shades_auroc is auroc 100.0 percent, not auroc {value} fraction" in faults_of(tmp_path)[0]
 
 
+def test_rows_that_ask_for_a_mean_of_means_hear_of_the_mean_alone(tmp_path):
+    source = bench_fakes.SOURCE.replace('"middle"', '"two"')
+    recipe = bench_fakes.RECIPE + '\n[sets.one]\nmean_of = ["all"]\n[sets.two]\nmean_of = ["one"]\n'
+    bench_fakes.write_world(tmp_path, source=source, recipe=recipe)
+    (fault,) = faults_of(tmp_path)
+    assert fault.startswith("recipe.toml: set 'two' is a mean of 'one', a mean itself")
+
+
+def test_a_recipe_for_a_source_of_nobody_is_a_fault(tmp_path):
+    bench_fakes.write_world(tmp_path, recipe=bench_fakes.RECIPE.replace('"shades"', '"shadez"', 1))
+    assert faults_of(tmp_path) == ["recipe.toml: there is no source 'shadez'. Did you mean 'shades'?"]
+
+
 def test_rows_of_one_figure_count_once(registry):
     rows = {row.id: row for _, row in registry.rows()}
     assert len(rows) == 5207
