@@ -116,6 +116,7 @@ DRAWN = [
         "shades_drawn: a draw of 100 images does not fit into",
     ),
     ("count = 400, seed = 1", "count = 100, seed = 1", "", ""),
+    ("count = 400, seed = 1", "count = 99, seed = 1", "classes = [0]", ""),
     (
         "count = 400, seed = 1",
         "count = 100, seed = 1",

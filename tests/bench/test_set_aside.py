@@ -99,7 +99,7 @@ def test_what_a_plug_in_claims_in_vain_others_may_claim(strangers):
 
 
 def test_what_stands_on_a_plug_in_that_is_set_aside_goes_with_it(strangers):
-    user = {**GOOD, "r": "[recipe]\nsource = 'good'\ninclude = ['s']\n"}
+    user = {**GOOD, "r": "[recipe]\nsource = 'good'\ninclude = ['s']\n", "u": "[shared]\nname = 'u'\n"}
     sharing = {"s": "[shared]\nname = 's'\n"}
     assert "good" in registries.load(strangers(a_user=user, b_sharing=sharing)).recipes
     found = registries.load(strangers(c_user=user, d_sharing={**sharing, "bad": "[files"}))
@@ -118,7 +118,9 @@ def test_faults_of_this_package_are_an_error(strangers):
 
 
 def test_this_package_keeps_what_others_claim_whatever_they_are_called(strangers):
-    manager = strangers(a_first=GOOD, energy_plugin_bench={"ours": values("ours", "good-1")})
+    manager = strangers(
+        a_first=GOOD, energy_plugin_a=GOOD, energy_plugin_bench={"ours": values("ours", "good-1")}
+    )
     assert list(registries.load(manager).sources) == ["ours"]
 
 
