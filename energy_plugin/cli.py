@@ -23,7 +23,7 @@ from typing import Any
 from energy_plugin.discovery import Offer, Plugin, Problem, told
 from energy_plugin.errors import DuplicateNameError, ExtraMissingError, near_misses
 from energy_plugin.manager import PluginManager, default_manager
-from energy_plugin.published import PublishedSource, published
+from energy_plugin.published import PublishedSource, SetAside, one_or_all, read
 from energy_plugin.records import KINDS, Record
 
 PROG = "energy-plugin"
@@ -151,9 +151,12 @@ def _list(manager: PluginManager, options: argparse.Namespace) -> int:
 def _list_published(manager: PluginManager, options: argparse.Namespace) -> int:
     """Show sources with their tables; of a single source every value."""
     try:
-        sources = published(manager, options.source)
-    except (LookupError, ValueError) as error:
+        found, aside = read(manager)
+        sources = one_or_all(found, aside, options.source)
+    except LookupError as error:
         return _complain(str(error.args[0]), USAGE)
+    for one in aside:
+        _complain(str(one), WELL)
     if options.json:
         return _print_json({"sources": [_published_source(source) for source in sources]})
     for source in sources:
@@ -184,7 +187,8 @@ def _doctor(manager: PluginManager, options: argparse.Namespace) -> int:
     offers = manager.offers()
     unavailable = [offer for offer in offers if offer.record.missing()]
     broken = _broken_targets(offers) if options.load else []
-    problems = [_problem(problem) for problem in manager.problems] + broken
+    unread = [_unread(one) for one in read(manager)[1]]
+    problems = [_problem(problem) for problem in manager.problems] + broken + unread
     code = PROBLEMS if problems else WELL
     if options.json:
         _print_json({"versions": _versions(), **_found(manager, offers), "problems": problems})
@@ -234,6 +238,13 @@ def _broken_targets(offers: Iterable[Offer]) -> list[dict[str, Any]]:
             )
             broken.append(_problem(problem))
     return broken
+
+
+def _unread(aside: SetAside) -> dict[str, Any]:
+    """Describe a plug-in whose published values are set aside."""
+    advice = "Mend these files; `reproduce` and `report` check them field by field."
+    problem = Problem(plugins=(aside.plugin,), stage="records", what=str(aside), advice=advice)
+    return _problem(problem)
 
 
 def _found(manager: PluginManager, offers: Iterable[Offer]) -> dict[str, Any]:

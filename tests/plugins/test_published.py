@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from energy_plugin import hookimpl
+from energy_plugin import cli, hookimpl
 from energy_plugin.cli import main
 from energy_plugin.manager import PluginManager
-from energy_plugin.published import published
+from energy_plugin.published import published, read
 from energy_plugin.records import PublishedSpec
 
 SOURCE = """
@@ -72,11 +73,80 @@ def test_an_unknown_source_is_told_with_its_neighbours(manager):
         published(manager, "papers")
 
 
-@pytest.mark.parametrize("text", ["[source", "[source]\ntitle = 'no name'", "tables = 3\n[source]\nname='x'"])
-def test_a_file_that_cannot_be_read_is_named(manager, tmp_path, text):
+BROKEN = [
+    "[source",
+    "[source]\ntitle = 'no name'",
+    "tables = 3\n[source]\nname='x'",
+    "source = 'x'",
+    "[source]\nname = 5",
+    "[source]\nname = 'x'\n[tables]\nrows = []",
+    "[source]\nname = 'x'\n[[tables]]\nrows = 5",
+    "[source]\nname = 'x'\n[[tables]]\nrows = [5]",
+    "[source]\nname = 'x'\n[[tables]]\nrows = [{ value = 1.0 }]",
+    "[source]\nname = 'x'\n[[tables]]\nrows = [{ id = 'x', value = '1.0' }]",
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_file_that_cannot_be_read_sets_its_plug_in_aside_by_name(manager, tmp_path, text):
     (tmp_path / "broken.toml").write_text(text)
-    with pytest.raises(ValueError, match=r"broken\.toml of 'theirs' cannot be read"):
-        published(manager)
+    sources, (aside,) = read(manager)
+    assert sources == ()
+    assert aside.plugin.name == "Plugin"
+    assert aside.sources == ("paper",)
+    assert "broken.toml cannot be read" in str(aside)
+    with pytest.raises(LookupError, match=r"(?s)'paper' cannot be read: .*'Plugin'.*broken\.toml"):
+        published(manager, "paper")
+
+
+class Nowhere:
+    @hookimpl
+    def ood_published(self):
+        return [PublishedSpec(name="nowhere", target="stranger.missing:FOLDER")]
+
+
+class Again:
+    @hookimpl
+    def ood_published(self):
+        return [PublishedSpec(name="theirs", target="test_published:FOLDER")]
+
+
+def test_a_folder_that_is_not_there_stops_nobody_else(manager):
+    sources, (aside,) = read(manager.add(Nowhere()))
+    assert [source.name for source in sources] == ["paper"]
+    assert "'nowhere' (stranger.missing:FOLDER) does not load: ModuleNotFoundError" in str(aside)
+
+
+def test_of_two_plug_ins_with_one_source_the_first_keeps_it(manager):
+    sources, (aside,) = read(manager.add(Again()))
+    assert [source.name for source in sources] == ["paper"]
+    assert aside.plugin.name == "Plugin"
+    said = "paper.toml: the source 'paper' stands in paper.toml of the plug-in 'Again' already"
+    assert aside.faults == (said,)
+    assert published(manager, "paper") == sources
+
+
+@pytest.fixture
+def broken(manager, monkeypatch):
+    """The command line with a plug-in whose folder is not there, beside this package's."""
+    together = PluginManager().add(importlib.import_module("energy_plugin_bench")).add(Nowhere())
+    monkeypatch.setattr(cli, "default_manager", lambda: together)
+
+
+def test_the_command_tells_what_is_set_aside_and_shows_the_rest(broken, capsys):
+    assert main(["list", "--published"]) == 0
+    out, err = capsys.readouterr()
+    assert "5207 values of 46 sources" in out
+    assert "energy-plugin: the published values of the plug-in 'Nowhere' are set aside, one fault:" in err
+    assert main(["list", "--source", "nowhere"]) == 2
+    assert "Set aside, and not looked into: plug-in 'Nowhere'." in capsys.readouterr().err
+
+
+def test_the_doctor_tells_it_too(broken, capsys):
+    assert main(["doctor", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["plugins"][0]["name"] == "Nowhere"
+    assert "are set aside" in problem["what"]
 
 
 @pytest.mark.parametrize("option", [["--source", "song_energy_ood"], ["--published"]])

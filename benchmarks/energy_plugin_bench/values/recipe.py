@@ -11,165 +11,45 @@ in by `include`. A file list has ``[files."PATH"]``: path under a data root, has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from energy_plugin.errors import near_misses
-from energy_plugin_bench.values.rows import CLASSIFICATION_METRICS, WITHIN, Number, Strict, Text, check
+from energy_plugin_bench.values.checking import Number, Strict, Text
+from energy_plugin_bench.values.files import WHOLE, Asset, parse_files
+from energy_plugin_bench.values.networks import Input, Network, Set
+from energy_plugin_bench.values.rows import (
+    CLASSIFICATION_METRICS,
+    DESCRIBED_ONLY,
+    METRICS,
+    WITHIN,
+    conventions,
+    unmeasurable,
+)
 
-WHOLE = 64
-"""Digits of a SHA-256."""
-SHARED = ("networks", "inputs", "sets")
+SHARED: Mapping[str, type[Network | Input | Set]] = MappingProxyType(
+    {"networks": Network, "inputs": Input, "sets": Set}
+)
 """What a shared file may hold."""
-
-Sha256 = Annotated[str, Field(strict=True, pattern=r"^([0-9a-f]{8,64})?$")]
-
-
-class Asset(Strict):
-    """A file of weights or images, or a folder of images.
-
-    Attributes:
-        path: Under a data root, and under the package's `carried` folder.
-        sha256: Of the file as it lies under a data root, or of the archive that is unpacked; its first eight
-            digits or more where no more was published, empty where nothing was.
-        md5: Where only that was published.
-        size: Bytes of the file, or of the archive; 0 if unknown.
-        licence: As far as it is known: the terms.
-        origin: Where it comes from: repository or package, version, what was done to it.
-        get: How to get it.
-        carry: Whether its terms allow the package to carry it.
-        url: Where `--download` fetches it.
-        unpack: What comes from `url` is an archive, unpacked into this folder of the cache; `path` is in it.
-        count: How many files the folder `path` holds; 0 if unknown, or for a file.
-    """
-
-    path: Text
-    sha256: Sha256 = ""
-    md5: Annotated[str, Field(strict=True, pattern=r"^([0-9a-f]{32})?$")] = ""
-    size: Annotated[int, Field(strict=True, ge=0)] = 0
-    licence: Text
-    origin: Text
-    get: str = ""
-    carry: bool = False
-    url: str = ""
-    unpack: str = ""
-    count: Annotated[int, Field(strict=True, ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.carry and not self.hashed:
-            raise ValueError("what is carried has its whole sha256")
-        if self.url and not self.url.startswith(("https://", "http://")):
-            raise ValueError(f"url {self.url!r} is no http(s) address")
-        if self.unpack and not self.url:
-            raise ValueError("only what comes from a url is unpacked")
-        if not (self.url or self.get):
-            raise ValueError("a file has a url, or says in 'get' how to get it")
-        return self
-
-    @property
-    def hashed(self) -> bool:
-        """Whether the whole SHA-256 is known, and of the file itself: what was made of it can be kept."""
-        return len(self.sha256) == WHOLE and not self.unpack
-
-    @property
-    def bytes_told(self) -> str:
-        """How large it is, in words."""
-        return f"{self.size:,} bytes" if self.size else "size not published"
+MOST_ERRORS = 10
+"""Standard errors beyond which a protocol would reproduce anything."""
+_PATTERN = frozenset("*?[")
+"""What makes a name a shell pattern."""
 
 
-class Network(Strict):
-    """A network with its weights.
-
-    Attributes:
-        backbone: Name of a `BackboneSpec`, looked up by the plug-in manager.
-        options: Handed to its factory.
-        weights: Path of an asset; loaded strictly. Empty: the factory brings its own.
-        rename: Patterns in the names of published tensors, and what stands for them in the backbone's.
-        mean_of: Networks, by name, whose figures are averaged: this is none itself.
-        transform: Steps that this network wants after those of its inputs.
-        mean: A channel's mean, taken off after the images are in [0, 1].
-        std: A channel's spread, divided by.
-        rounding: How far another device moves a logit, relative to it: the spread of the largest logit when
-            convolutions round their operands to TF32 (10-bit mantissas, PyTorch's default on GPUs), as
-            measured.
-        classes: How many of its outputs are classes, for segmentation networks with further ones (void); 0:
-            all.
-        slow: It takes minutes on two cores, so its logits are carried.
-        missing: Why the network cannot be run.
-    """
-
-    backbone: str = ""
-    options: dict[str, Any] = Field(default_factory=dict)
-    weights: str = ""
-    rename: dict[str, str] = Field(default_factory=dict)
-    mean_of: tuple[Text, ...] = ()
-    transform: tuple[Text, ...] = ()
-    mean: tuple[Number, ...] = ()
-    std: tuple[Number, ...] = ()
-    rounding: Annotated[Number, Field(ge=0)] = 0.0
-    classes: Annotated[int, Field(strict=True, ge=0)] = 0
-    slow: bool = False
-    missing: str = ""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if not (self.backbone or self.missing or self.mean_of):
-            raise ValueError("a network needs a backbone, or says in 'missing' why it cannot be run")
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}")
-        return self
+def _drawn(protocol: Protocol) -> Iterator[str]:
+    if bool(protocol.draws) != bool(protocol.size or protocol.ratio) or (protocol.size and protocol.ratio):
+        yield "draws go with either a size or a ratio, and neither without draws"
 
 
-class Input(Strict):
-    """What goes through a network once: every image of a data set, transformed.
-
-    Attributes:
-        dataset: Name of a `DatasetSpec`, looked up by the plug-in manager.
-        asset: Path of an asset, handed to the data set's factory as `path`. Empty: it needs no file.
-        options: Handed to the factory.
-        transform: Steps, names of `energy_plugin_bench.inputs.transforms.STEPS`, in order.
-        missing: Why the images cannot be had.
-    """
-
-    dataset: str = ""
-    asset: str = ""
-    options: dict[str, Any] = Field(default_factory=dict)
-    transform: tuple[Text, ...] = ()
-    missing: str = ""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if not (self.dataset or self.missing):
-            raise ValueError("an input needs a dataset, or says in 'missing' why it cannot be had")
-        return self
-
-
-class Set(Strict):
-    """Which images of an input, and what is known of them beside the source's.
-
-    Attributes:
-        input: Name of an input.
-        classes: Labels to take; empty takes every image.
-        fresh: The images are another sample of the population that the source sampled (generated anew, or
-            drawn from the same fonts), not the same images.
-        published_size: How many the source had, where `fresh`; 0 if unknown, then ours counts.
-        mean_of: Sets, by name, whose figures are averaged: this is none itself.
-        missing: Why the set cannot be had.
-        note: What a reader must know, shown with every verdict.
-    """
-
-    input: str = ""
-    mean_of: tuple[Text, ...] = ()
-    classes: tuple[int, ...] = ()
-    fresh: bool = False
-    published_size: int = 0
-    missing: str = ""
-    note: str = ""
+def _known_metrics(chosen: Protocol | Extra) -> Iterator[str]:
+    for metric in chosen.metrics:
+        if metric not in METRICS:
+            yield f"unknown metric {metric!r}. {near_misses(metric, METRICS)}"
 
 
 class Protocol(Strict):
@@ -182,7 +62,8 @@ class Protocol(Strict):
         size: Images a draw.
         ratio: Instead of `size`: ID images for one OOD image.
         seed: Of the draws.
-        errors: How many standard errors a figure may lie from the published one, beside its rounding.
+        errors: How many standard errors a figure may lie from the published one, beside its rounding; at
+            most `MOST_ERRORS`.
         devices: How many other devices are played, see `verdicts.measure.on_another_device`: the verdict says
             how far they move the figure; its tolerance is none the wider.
         allowance: Of segmentation: how far a figure moves on other builds of the libraries, a fraction, as
@@ -196,16 +77,12 @@ class Protocol(Strict):
     size: Annotated[int, Field(strict=True, ge=0)] = 0
     ratio: Annotated[int, Field(strict=True, ge=0)] = 0
     seed: int = 0
-    errors: Number = 0.0
+    errors: Annotated[Number, Field(gt=0, le=MOST_ERRORS)] = 0.0  # unsaid; what is said is more
     devices: Annotated[int, Field(strict=True, ge=0)] = 0
     allowance: Annotated[Number, Field(ge=0)] = 0.0
     reason: Text
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if bool(self.draws) != bool(self.size or self.ratio) or (self.size and self.ratio):
-            raise ValueError("draws go with either a size or a ratio, and neither without draws")
-        return self
+    rules = (_drawn, _known_metrics)
 
     def matches(self, metric: str, ood_set: str | None) -> bool:
         """Whether figures of this metric and OOD set are measured so."""
@@ -216,6 +93,24 @@ class Protocol(Strict):
     def draw_size(self, n_id: int) -> int:
         """OOD images a draw, for `n_id` in-distribution images."""
         return self.size or n_id // self.ratio
+
+
+def _asked_whole(extra: Extra) -> Iterator[str]:
+    detecting = set(extra.metrics) - set(CLASSIFICATION_METRICS)
+    lacking = [name for name in ("ood_sets", "methods", "convention") if not getattr(extra, name)]
+    if detecting and lacking:
+        yield f"{', '.join(sorted(detecting))} needs {' and '.join(lacking)}"
+
+
+def _answerable(extra: Extra) -> Iterator[str]:
+    known = conventions()[0]
+    if extra.convention and extra.convention not in known:
+        yield f"unknown convention {extra.convention!r}. {near_misses(extra.convention, known)}"
+    for metric in extra.metrics:
+        if metric in DESCRIBED_ONLY:
+            yield f"the harness does not measure the {METRICS[metric]}"
+        reasons = [unmeasurable(metric, extra.convention, ood_set) for ood_set in extra.ood_sets]
+        yield from dict.fromkeys(f"{metric}: {reason}" for reason in reasons if reason)
 
 
 class Extra(Strict):
@@ -232,13 +127,7 @@ class Extra(Strict):
     convention: str = ""
     note: str = ""
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        detecting = set(self.metrics) - set(CLASSIFICATION_METRICS)
-        lacking = [name for name in ("ood_sets", "methods", "convention") if not getattr(self, name)]
-        if detecting and lacking:
-            raise ValueError(f"{', '.join(sorted(detecting))} needs {' and '.join(lacking)}")
-        return self
+    rules = (_known_metrics, _asked_whole, _answerable)
 
 
 class Explained(Strict):
@@ -251,6 +140,38 @@ class Explained(Strict):
 
     ids: tuple[Text, ...]
     reason: Text
+
+
+def _sets_defined(recipe: Recipe) -> Iterator[str]:
+    for name, chosen in recipe.sets.items():
+        for part in dict.fromkeys(chosen.mean_of):
+            if part not in recipe.sets and part not in recipe.inputs:
+                yield f"set {name!r} is a mean of {part!r}, which is not defined"
+            elif any(other.mean_of for other in _meant_within(recipe, name, part)):
+                yield f"set {name!r} is a mean of {part!r}, a mean itself: name what that is of"
+        wanted = chosen.input or name
+        if not (chosen.missing or chosen.mean_of) and wanted not in recipe.inputs:
+            yield f"set {name!r} takes the input {wanted!r}, which is not defined"
+
+
+def _meant_within(recipe: Recipe, name: str, part: str) -> Iterator[Set]:
+    """The sets that a part of a mean can be: beside an in-distribution set, `ID_SET/PART` goes before."""
+    id_set = name.rpartition("/")[0]
+    for other, chosen in recipe.sets.items():
+        beside = other == f"{id_set}/{part}" if id_set else other.endswith(f"/{part}")
+        if other == part or beside:
+            yield chosen
+
+
+def _networks_defined(recipe: Recipe) -> Iterator[str]:
+    for name, network in recipe.networks.items():
+        for part in dict.fromkeys(network.mean_of):
+            if part not in recipe.networks:
+                yield f"network {name!r} is a mean of {part!r}, which is not defined"
+            elif recipe.networks[part].mean_of:
+                yield f"network {name!r} is a mean of {part!r}, a mean itself: name what that is of"
+        if _PATTERN & set(name) and not network.missing:
+            yield f"network {name!r} is a shell pattern, which only one with 'missing' may have as its name"
 
 
 class Recipe(Strict):
@@ -277,21 +198,7 @@ class Recipe(Strict):
     extras: tuple[Extra, ...] = ()
     explained: tuple[Explained, ...] = ()
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        for name, chosen in self.sets.items():
-            absent = [part for part in chosen.mean_of if part not in self.sets and part not in self.inputs]
-            if absent:
-                raise ValueError(f"set {name!r} is a mean of {absent[0]!r}, which is not defined")
-            if not (chosen.missing or chosen.mean_of) and (chosen.input or name) not in self.inputs:
-                raise ValueError(
-                    f"set {name!r} takes the input {chosen.input or name!r}, which is not defined"
-                )
-        for name, network in self.networks.items():
-            absent = [part for part in network.mean_of if part not in self.networks]
-            if absent:
-                raise ValueError(f"network {name!r} is a mean of {absent[0]!r}, which is not defined")
-        return self
+    rules = (_sets_defined, _networks_defined)
 
     def network(self, name: str) -> Network | None:
         """The network of this name, or what a pattern says of it."""
@@ -354,34 +261,7 @@ class Recipe(Strict):
         return tuple(dict.fromkeys(self.input_of(name) for name in names))
 
 
-def parse_recipe(
-    data: Mapping[str, Any],
-    label: str,
-    faults: list[str],
-    shared: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> list[Recipe]:
-    """Turn the parsed TOML of a recipe into one or, with faults, none; as `parse_source` does.
-
-    Args:
-        data: The file's content.
-        label: How messages call the file.
-        faults: Every fault found is appended here.
-        shared: Contents of the shared files, by name.
-    """
-    head = {key: value for key, value in data.items() if key != "recipe"}
-    for name in data["recipe"].get("include", ()):
-        if name not in shared:
-            faults.append(f"{label}: no shared file is named {name!r}. {near_misses(name, shared)}")
-            continue
-        for part in SHARED:
-            head[part] = {**shared[name].get(part, {}), **head.get(part, {})}
-    return check(Recipe, {**data["recipe"], **head}, f"{label}: recipe", faults)
-
-
-def parse_files(data: Mapping[str, Any], label: str, faults: list[str]) -> list[Asset]:
-    """Turn the parsed TOML of a file list into assets; faults are appended, as in `parse_source`."""
-    return [
-        asset
-        for path, fields in data["files"].items()
-        for asset in check(Asset, {"path": path, **fields}, f"{label}: {path}", faults)
-    ]
+__all__ = [
+    "SHARED", "WHOLE", "Asset", "Explained", "Extra", "Input", "Network", "Protocol", "Recipe", "Set",
+    "parse_files",
+]  # fmt: skip

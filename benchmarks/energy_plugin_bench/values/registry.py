@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
+import os
+import sys
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from energy_plugin.errors import near_misses
+from energy_plugin.discovery import Plugin
 from energy_plugin.manager import PluginManager, default_manager
-from energy_plugin_bench.values.recipe import SHARED, Asset, Recipe, parse_files, parse_recipe
-from energy_plugin_bench.values.rows import PublishedValue, RowsError, Source, parse_source
+from energy_plugin.published import SetAside, absent, by_owner, loaded
+from energy_plugin_bench.values.checking import RowsError
+from energy_plugin_bench.values.crosscheck import Known, Written, claim, crosscheck
+from energy_plugin_bench.values.expression import matcher
+from energy_plugin_bench.values.files import Asset, parse_files
+from energy_plugin_bench.values.reading import Shared, parse_recipe, parse_shared
+from energy_plugin_bench.values.recipe import Recipe
+from energy_plugin_bench.values.rows import PublishedValue, Source, parse_source
 
 KINDS = ("source", "recipe", "files", "shared")
+_OWN = "energy_plugin_bench"
+"""The plug-in whose faults are ours."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Sources and recipes by the source's name, files by path."""
+    """Sources and recipes by the source's name, files by path; and whose could not be read."""
 
     sources: Mapping[str, Source]
     recipes: Mapping[str, Recipe]
     files: Mapping[str, Asset]
+    aside: tuple[SetAside, ...] = ()
 
     def rows(self) -> Iterator[tuple[Source, PublishedValue]]:
         """Every row with its source, in the order of the files."""
@@ -38,26 +46,69 @@ class Registry:
 
         Args:
             source: Name of a source; empty means all.
-            expression: Parts of ids joined by `and`, `or`, `not`, or a shell pattern; empty means all.
+            expression: Parts of ids joined by `and`, `or`, `not` and brackets; empty means all.
 
         Raises:
-            LookupError: There is no such source; with near misses.
+            LookupError: There is no such source, with near misses; or it is set aside, and why.
             ValueError: The expression is none.
         """
         if source and source not in self.sources:
-            raise LookupError(f"there is no source {source!r}. {near_misses(source, self.sources)}")
+            raise LookupError(absent(source, self.sources, self.aside))
         chosen = matcher(expression)
         return [(s, row) for s, row in self.rows() if source in ("", s.name) and chosen(row.id)]
+
+
+@dataclass
+class _Part:
+    """What one plug-in offers: files as they were read, the faults of each alone, and what is well."""
+
+    plugin: Plugin
+    own: bool = False
+    written: list[Written] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    sources: list[tuple[Written, Source]] = field(default_factory=list)
+    files: list[tuple[Written, Asset]] = field(default_factory=list)
+    shared: dict[str, Shared] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, in words."""
+        return str(self.plugin)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sources, good or bad."""
+        return tuple(name for one in self.written for kind, name, _ in one.names() if kind == "source")
 
 
 def load(manager: PluginManager | None = None) -> Registry:
     """Read every folder that plug-ins offer through `ood_published`.
 
+    A plug-in whose files have faults is set aside as a whole, and named on stderr with all of them. What two
+    plug-ins claim, the first keeps: this package, then the others by their names.
+
     Raises:
-        RowsError: Files with faults; all faults of all files.
+        RowsError: Files of this package have faults; all faults of all files.
     """
-    manager = manager or default_manager()
-    return read(spec.load().path for spec in manager.published())
+    parts: list[_Part] = []
+    aside: list[SetAside] = []
+    for plugin, specs in by_owner(manager or default_manager()):
+        folders, faults = loaded(specs)
+        parts.append(_part(folders, plugin, faults, own=plugin.name == _OWN))
+    parts.sort(key=lambda part: not part.own)
+    while True:
+        known, faults_of = _together(parts)
+        wrong = next((part for part in parts if faults_of[part.owner]), None)
+        if wrong is None:
+            break
+        if wrong.own:
+            raise RowsError(faults_of[wrong.owner])
+        # One at a time: what it claimed, others may claim now; what it shared, they lack now.
+        parts.remove(wrong)
+        aside.append(SetAside(wrong.plugin, tuple(faults_of[wrong.owner]), wrong.names))
+    for one in aside if os.environ.get("RANK", "0") == "0" else ():  # of several processes, one says it
+        sys.stderr.write(f"{one}\n")
+    return _registry(known, aside)
 
 
 def read(folders: Iterable[Traversable]) -> Registry:
@@ -66,42 +117,49 @@ def read(folders: Iterable[Traversable]) -> Registry:
     Raises:
         RowsError: Files with faults; all faults of all files.
     """
-    sources: list[Source] = []
-    recipes: list[Recipe] = []
-    files: list[Asset] = []
-    faults: list[str] = []
-    written: list[tuple[str, Mapping[str, Any]]] = []
-    shared: dict[str, Mapping[str, Any]] = {}
+    part = _part(folders, Plugin(name=""))
+    known, faults = _together([part])
+    if faults[part.owner]:
+        raise RowsError(faults[part.owner])
+    return _registry(known, ())
+
+
+def _registry(known: Known, aside: Sequence[SetAside]) -> Registry:
+    return Registry(
+        sources={source.name: source for _, source in known.sources},
+        recipes={recipe.source: recipe for _, recipe in known.recipes},
+        files={asset.path: asset for _, asset in known.files},
+        aside=tuple(aside),
+    )
+
+
+def _part(
+    folders: Iterable[Traversable], plugin: Plugin, faults: Iterable[str] = (), *, own: bool = False
+) -> _Part:
+    """Read folders of one plug-in; recipes wait until everybody's shared files are known."""
+    part = _Part(plugin, own, faults=list(faults))
     for file in sorted((f for folder in folders for f in folder.iterdir()), key=lambda f: f.name):
         if not file.name.endswith(".toml"):
             continue
-        data = _parsed(file, faults)
+        data = _parsed(file, part.faults)
         kinds = [kind for kind in KINDS if kind in data]
         if len(kinds) != 1:
             if data:
-                faults.append(
+                part.faults.append(
                     f"{file.name}: expected one of the heads {', '.join(KINDS)}, not {sorted(data)}"
                 )
-        elif kinds == ["source"]:
-            sources += parse_source(data, file.name, faults)
-        elif kinds == ["recipe"]:
-            written.append((file.name, data))
+            continue
+        written = Written(file.name, part.owner, kinds[0], data)
+        part.written.append(written)
+        if kinds == ["source"]:
+            part.sources += [(written, one) for one in parse_source(data, file.name, part.faults)]
         elif kinds == ["shared"]:
-            shared[str(data["shared"].get("name", file.name))] = data
-            unknown = sorted(set(data) - {"shared", *SHARED})
-            faults += [f"{file.name}: unknown table {key!r}" for key in unknown]
-        else:
-            files += parse_files(data, file.name, faults)
-    for label, recipe in written:
-        recipes += parse_recipe(recipe, label, faults, shared)
-    faults += _crosscheck(sources, recipes, files)
-    if faults:
-        raise RowsError(faults)
-    return Registry(
-        sources={source.name: source for source in sources},
-        recipes={recipe.source: recipe for recipe in recipes},
-        files={asset.path: asset for asset in files},
-    )
+            part.shared |= parse_shared(data, file.name, part.faults)
+        elif kinds == ["files"]:
+            beside = sorted(set(data) - {"files"})
+            part.faults += [f"{file.name}: unknown table {key!r}" for key in beside]
+            part.files += [(written, one) for one in parse_files(data, file.name, part.faults)]
+    return part
 
 
 def _parsed(file: Traversable, faults: list[str]) -> dict[str, Any]:
@@ -109,76 +167,34 @@ def _parsed(file: Traversable, faults: list[str]) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         faults.append(f"{file.name}: not a TOML file: {error}")
-        return {}
+    except OSError as error:
+        faults.append(f"{file.name}: cannot be read: {error.strerror}")
+    return {}
 
 
-def _crosscheck(sources: list[Source], recipes: list[Recipe], files: list[Asset]) -> Iterator[str]:
-    """Faults that no single file shows."""
-    yield from _twice("the source", (source.name for source in sources))
-    yield from _twice("the id", (row.id for source in sources for row in source.rows))
-    yield from _twice("a recipe for the source", (recipe.source for recipe in recipes))
-    yield from _twice("the file", (asset.path for asset in files))
-    yield from _sameness([row for source in sources for row in source.rows])
-    known = {asset.path for asset in files}
-    for recipe in recipes:
-        wanted = [n.weights for n in recipe.networks.values()] + [i.asset for i in recipe.inputs.values()]
-        for path in sorted(set(wanted) - known - {""}):
-            yield f"recipe of {recipe.source}: no file list has {path!r}. {near_misses(path, known)}"
-        rows = next((source.rows for source in sources if source.name == recipe.source), None)
-        if rows is None:
-            yield f"recipe of {recipe.source}: there is no such source"
-            continue
-        ids = {row.id for row in rows}
-        for name in sorted({name for known in recipe.explained for name in known.ids} - ids):
-            yield f"recipe of {recipe.source}: explains {name!r}, no row of it. {near_misses(name, ids)}"
+def _together(parts: Sequence[_Part]) -> tuple[Known, dict[str, list[str]]]:
+    """Check parts against each other: what is well, and all faults by owner."""
+    faults = {part.owner: list(part.faults) for part in parts}
+    known = Known(
+        sources=[one for part in parts for one in part.sources],
+        recipes=[],
+        files=[one for part in parts for one in part.files],
+        claimed={},
+    )
+    shared: dict[str, Shared] = {}
+    for part in parts:
+        shared = part.shared | shared
+
+    def tell(written: Written, fault: str) -> None:
+        faults[written.owner].append(fault)
+
+    for written in (written for part in parts for written in part.written):
+        claim(written, known.claimed, tell)
+        if written.kind == "recipe":
+            found = parse_recipe(written.data, written.name, faults[written.owner], shared)
+            known.recipes += [(written, recipe) for recipe in found]
+    crosscheck(known, tell)
+    return known, faults
 
 
-def _sameness(rows: list[PublishedValue]) -> Iterator[str]:
-    """Rows that say they are another one, and are not."""
-    known = {row.id: row for row in rows}
-    for row in rows:
-        other = known.get(row.same_as)
-        if not row.same_as:
-            continue
-        if other is None:
-            yield f"{row.id}: same_as: there is no row {row.same_as!r}. {near_misses(row.same_as, known)}"
-        elif (other.value, other.metric) != (row.value, row.metric):
-            found = f"{other.metric} {other.value}, not {row.metric} {row.value}"
-            yield f"{row.id}: same_as: {row.same_as} is {found}"
-        elif other.same_as:
-            yield f"{row.id}: same_as: {row.same_as} is itself {other.same_as}: name that"
-
-
-def _twice(what: str, names: Iterable[str]) -> Iterator[str]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            yield f"{what} {name!r} stands {count} times"
-
-
-def matcher(expression: str) -> Callable[[str], bool]:
-    """Compile an expression such as ``mnist and not omniglot or fashion``.
-
-    `not` binds closer than `and`, `and` closer than `or`; a term is part of an id, or a shell pattern of a
-    whole one. An empty expression matches everything.
-
-    Raises:
-        ValueError: A term is missing, or two stand without a word between them.
-    """
-    if not expression.strip():
-        return lambda _: True
-    alternatives = [
-        [_term(term, expression) for term in re.split(r"\band\b", part)]
-        for part in re.split(r"\bor\b", expression)
-    ]
-    return lambda name: any(all(holds(name) for holds in terms) for terms in alternatives)
-
-
-def _term(text: str, expression: str) -> Callable[[str], bool]:
-    words = text.split()
-    if len(words) == 2 and words[0] == "not":
-        holds = _term(words[1], expression)
-        return lambda name: not holds(name)
-    if len(words) != 1 or words == ["not"]:
-        raise ValueError(f"cannot read {text.strip()!r} in {expression!r}; join parts of ids by and, or, not")
-    pattern = words[0] if set(words[0]) & set("*?[") else f"*{words[0]}*"
-    return lambda name: fnmatch.fnmatchcase(name, pattern)
+__all__ = ["KINDS", "Registry", "load", "matcher", "read"]

@@ -7,15 +7,29 @@ table's; ``name`` of a table is the ``table`` of its rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from energy_plugin.errors import near_misses
 from energy_plugin.published import unfold
+from energy_plugin_bench.values.checking import (
+    Count,
+    Number,
+    RowsError,
+    Strict,
+    Text,
+    check,
+    table,
+    tables,
+)
+
+if TYPE_CHECKING:
+    from energy_plugin.metrics.conventions import Convention
 
 METRICS = {
     "error_rate": "share of wrongly classified images",
@@ -36,6 +50,8 @@ METRICS = {
     "f1_mean": "component-wise F1, averaged over thresholds of sIoU",
 }
 CLASSIFICATION_METRICS = ("error_rate", "accuracy")
+AREAS = ("aupr", "aupr_in", "aupr_out")
+NEGATIVE_RATES = ("tnr95", "tnr99")
 KNOWN_CLASS_METRICS = (*CLASSIFICATION_METRICS, "miou", "macc")
 """Metrics that need no OOD set."""
 DESCRIBED_ONLY = ("autc", "f1", "miou", "macc", "siou_gt", "ppv", "f1_mean")
@@ -70,26 +86,6 @@ ANOMALOUS_PIXELS = "anomalous_pixels"
 WITHIN = (ERROR_DETECTION, ANOMALOUS_PIXELS)
 """OOD sets that lie within the ID set."""
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Text = Annotated[str, Field(strict=True, min_length=1)]
-_M = TypeVar("_M", bound=BaseModel)
-
-
-class RowsError(ValueError):
-    """Files of rows, recipes or assets with faults, all of them in `faults`."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        many = "one fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__("\n  ".join([f"{many} in the published values:", *self.faults]))
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses fields it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 class Repeats(Strict):
     """The same evaluation, printed several times by the source."""
@@ -98,6 +94,71 @@ class Repeats(Strict):
     mean: Number
     minimum: Number
     maximum: Number
+
+
+@cache
+def conventions() -> tuple[Mapping[str, Convention], Mapping[str, str]]:
+    """The stated conventions by name, and why the others are described only."""
+    from energy_plugin.metrics import CONVENTIONS, LEFT_OUT  # imports torch: only when rows are read
+
+    return CONVENTIONS, LEFT_OUT
+
+
+def unmeasurable(metric: str, convention: str, ood_set: str | None) -> str:
+    """Why figures of a metric that detects cannot be computed so; empty if they can.
+
+    Args:
+        metric: A key of `METRICS`.
+        convention: A stated one; of others nothing is said.
+        ood_set: Images, or `anomalous_pixels`.
+    """
+    stated = conventions()[0].get(convention)
+    if metric in KNOWN_CLASS_METRICS or stated is None or ood_set is None:
+        return ""
+    if metric in AREAS and stated.aupr_rule is None:
+        return f"the convention {convention!r} has no area under the precision-recall curve"
+    if ood_set != ANOMALOUS_PIXELS and stated.pooling != "pooled":
+        return f"the convention {convention!r} is a mean over maps of pixels, and {ood_set!r} are images"
+    if ood_set == ANOMALOUS_PIXELS and metric in NEGATIVE_RATES:
+        return f"of pixels there is no {metric}, but fpr95"
+    return ""
+
+
+def _within_unit(row: PublishedValue) -> Iterator[str]:
+    top = 100.0 if row.unit == "percent" else 1.0
+    if not 0 <= row.value <= top:
+        yield f"value {row.value} is outside [0, {top:g}] {row.unit}"
+
+
+def _detecting(row: PublishedValue) -> Iterator[str]:
+    if row.metric not in KNOWN_CLASS_METRICS and not (row.ood_set and row.convention):
+        yield f"{row.metric} needs an ood_set and a convention"
+
+
+def _same_positive(row: PublishedValue) -> Iterator[str]:
+    """`aupr_in` and `aupr_out` say themselves what is positive, and AUROC is the same for both."""
+    stated = conventions()[0].get(row.convention or "")
+    if row.metric not in ("fpr95", *NEGATIVE_RATES, "aupr") or stated is None:
+        return
+    if row.positive in ("id", "ood") and row.positive != stated.positive:
+        yield f"{row.positive} is positive here, but {stated.positive} in {row.convention!r}"
+
+
+def _all_digits(row: PublishedValue) -> Iterator[str]:
+    """Rounding is what tolerances start from: fewer decimals than were printed would reproduce anything."""
+    exponent = Decimal(repr(row.value)).normalize().as_tuple().exponent
+    written = -exponent if isinstance(exponent, int) else 0
+    if written > row.decimals:
+        yield (
+            f"value {row.value} has {written} digits after the point, and decimals is {row.decimals}: "
+            f"say decimals = {written}, or what was printed"
+        )
+
+
+def _can_be_measured(row: PublishedValue) -> Iterator[str]:
+    reason = unmeasurable(row.metric, row.convention or "", row.ood_set)
+    if reason and not row.obstacle:
+        yield f"{reason}; correct the row, or say in 'not_run' why it is not measured"
 
 
 class PublishedValue(Strict):
@@ -163,17 +224,7 @@ class PublishedValue(Strict):
             raise ValueError(f"unknown convention {name!r}. {near_misses(name, (*stated, *described))}")
         return name
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        top = 100.0 if self.unit == "percent" else 1.0
-        if not 0 <= self.value <= top:
-            raise ValueError(f"value {self.value} is outside [0, {top:g}] {self.unit}")
-        if self.metric not in KNOWN_CLASS_METRICS and not (self.ood_set and self.convention):
-            raise ValueError(f"{self.metric} needs an ood_set and a convention")
-        stated = conventions()[0].get(self.convention or "", "")
-        if self.metric == "fpr95" and stated and self.positive in ("id", "ood") and self.positive != stated:
-            raise ValueError(f"{self.positive} is positive here, but {stated} in {self.convention!r}")
-        return self
+    rules = (_within_unit, _detecting, _same_positive, _all_digits, _can_be_measured)
 
     @property
     def obstacle(self) -> str:
@@ -204,14 +255,6 @@ class PublishedValue(Strict):
         return f"{self.value:.{self.decimals}f}"
 
 
-@cache
-def conventions() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Positive kinds of the stated conventions by name, and why the others are described only."""
-    from energy_plugin.metrics import CONVENTIONS, LEFT_OUT  # imports torch: only when rows are read
-
-    return {name: known.positive for name, known in CONVENTIONS.items()}, LEFT_OUT
-
-
 class Source(Strict):
     """Where values come from, and its rows."""
 
@@ -237,37 +280,32 @@ def parse_source(data: Mapping[str, Any], label: str, faults: list[str]) -> list
     """
     faults += [f"{label}: unknown table {key!r}" for key in sorted(set(data) - {"source", "tables"})]
     rows: list[PublishedValue] = []
-    for place, fields in _unfold(data.get("tables", []), label, faults):
-        rows += check(PublishedValue, fields, place, faults)
+    for place, fields in written_rows(data, label, faults):
+        rows += check(PublishedValue, fields, f"{label}: {fields.get('id', place)}", faults)
+    if not isinstance(data["source"], Mapping):
+        table(data["source"], f"{label}: source", faults)
+        return []
     return check(Source, {**data["source"], "rows": rows}, f"{label}: source", faults)
 
 
-def _unfold(tables: object, label: str, faults: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each row's place in the file and its fields, those of its table included."""
-    if not isinstance(tables, list):
-        faults.append(f"{label}: tables is {type(tables).__name__}; expected [[tables]]")
-        return
-    for number, table in enumerate(tables, start=1):
-        for index, fields in enumerate(unfold(table), start=1):
-            yield f"{label}: {fields.get('id', f'table {number}, row {index}')}", fields
+def written_rows(
+    data: Mapping[str, Any], label: str, faults: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row's place in the file and its fields, those of its table included, not yet checked."""
+    for number, shared in tables(data.get("tables", []), f"{label}: tables", faults, f"{label}: table"):
+        where = f"table {number}"
+        if "rows" not in shared:
+            faults.append(f"{label}: {where}: field 'rows' is missing")
+            continue
+        each = f"{label}: {where}, row"
+        for index, row in tables(shared["rows"], f"{label}: {where}: rows", faults, each):
+            for fields in unfold({**shared, "rows": [row]}):
+                yield f"{where}, row {index}", fields
 
 
-def check(model: type[_M], fields: Mapping[str, Any], place: str, faults: list[str]) -> list[_M]:
-    """Validate fields against a model: the model alone, or nothing and its faults appended, one line each."""
-    try:
-        return [model.model_validate(fields)]
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            faults.append(f"{place}: {_told(model, fault)}")  # noqa: PERF401 - the list is the caller's
-        return []
-
-
-def _told(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown field {path!r}. {near_misses(path, model.model_fields)}"
-    if fault["type"] == "missing":
-        return f"field {path!r} is missing"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    came = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
-    return f"{path}: {message}{came}" if path else message
+__all__ = [
+    "ANOMALOUS_PIXELS", "CAVEATS", "CLASSIFICATION_METRICS", "DESCRIBED_ONLY", "ERROR_DETECTION",
+    "KNOWN_CLASS_METRICS", "METRICS", "PREVENTING", "WITHIN", "Number", "PublishedValue", "Repeats",
+    "RowsError", "Source", "Strict", "Text", "check", "conventions", "parse_source", "unmeasurable",
+    "written_rows",
+]  # fmt: skip
