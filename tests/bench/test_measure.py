@@ -93,6 +93,8 @@ def test_a_ratio_follows_the_number_of_id_images(scores):
 def test_a_draw_that_does_not_fit_is_refused(scores):
     with pytest.raises(ValueError, match="a draw of 301 OOD images does not fit into a set of 300"):
         measured(*scores, "energy_ood", Protocol(draws=1, size=301, reason="r"))
+    with pytest.raises(ValueError, match="the protocol draws no OOD image for 500 ID images"):
+        measured(*scores, "energy_ood", Protocol(draws=1, ratio=50_000, reason="r"))
 
 
 def test_another_device_moves_logits_a_little_and_keeps_every_row_whole():

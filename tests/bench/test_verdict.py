@@ -107,3 +107,10 @@ def test_a_verdict_says_figures_and_reason():
 def test_a_row_that_was_not_run_says_why():
     verdict = Verdict(id="r", source="s", status="not run", asked=ASKED, unit="percent", reason="no images")
     assert str(verdict) == "r: not run: no images"
+
+
+@pytest.mark.parametrize("published_size", [0, 2000])
+def test_a_draw_of_a_whole_set_that_is_sampled_anew_says_nothing_of_others(published_size):
+    figure = Figure(0.16, spread=0.007, draws=10, drawn=2000, n_ood=4000 if published_size else 2000)
+    with pytest.raises(ValueError, match="a draw takes 2000 of 2000 images"):
+        tolerance(row(), DRAWN, figure, Set(fresh=True, published_size=published_size))

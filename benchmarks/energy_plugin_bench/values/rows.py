@@ -181,7 +181,7 @@ class PublishedValue(Strict):
         decimals: Digits printed after the point.
         unit: `percent` or `fraction`.
         repeats: Where the source prints the same evaluation several times.
-        temperature: Of the energy score; other scores have their own.
+        temperature: What logits are divided by before they are scored; of an energy `unknown` is no number.
         table: The source's table, by a name of its own.
         weights: Which weights, in the source's words.
         positive: The kind whose recall is 95 % in FPR95, as read in the source; empty where it was not noted.

@@ -145,6 +145,8 @@ def _measured(
     if not protocol.draws:
         return _figures([evaluate(id_scores, ood_scores, convention)], n_ood=len(ood_scores))
     size = protocol.draw_size(len(id_scores))
+    if size < 1:
+        raise ValueError(f"the protocol draws no OOD image for {len(id_scores)} ID images")
     if size > len(ood_scores):
         raise ValueError(f"a draw of {size} OOD images does not fit into a set of {len(ood_scores)}")
     results = [

@@ -168,6 +168,11 @@ def tolerance(row: PublishedValue, protocol: Protocol, figure: Figure, ood: Set)
     reason = protocol.reason
     if ood.fresh:
         sizes = (ood.published_size or figure.n_ood, figure.n_ood)
+        if min(sizes) <= figure.drawn:
+            raise ValueError(
+                f"a draw takes {figure.drawn} of {min(sizes)} images, so nothing is known of how sets differ "
+                "that are sampled anew: the protocol needs a smaller draw, or the set no `fresh`."
+            )
         variance += sum(figure.drawn / (size - figure.drawn) for size in sizes)
         reason += f"; {ood.note or 'the images are generated anew'}"
     if row.repeats:
