@@ -275,31 +275,14 @@ def test_a_detector_cannot_change_the_maps_of_others(runner, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        (
-            "options = {",
-            'transform = ["resize 8"]\noptions = {',
-            "transforms, which images with masks do not take",
-        ),
-        (
-            'methods = ["energy", "msp"]\nmetrics = ["auroc", "aupr_out"]',
-            'methods = ["energy"]\nmetrics = ["tnr95"]',
-            "",
-        ),
-    ],
-)
-def test_what_pixels_do_not_take_is_told(runner, tmp_path, old, new, said):
+def test_transforms_which_masks_do_not_take_are_told(runner, tmp_path):
     recipe = tmp_path / "published" / "recipe.toml"
-    assert old in recipe.read_text()
-    recipe.write_text(recipe.read_text().replace(old, new))
+    text = recipe.read_text()
+    assert "options = {" in text
+    recipe.write_text(text.replace("options = {", 'transform = ["resize 8"]\noptions = {'))
     found = verdicts(runner())
-    if said:
-        assert found["tiny_ap"].status == "not run"
-        assert said in found["tiny_ap"].reason
-    else:
-        assert not any(verdict.status == "measured" for verdict in found.values())
+    assert found["tiny_ap"].status == "not run"
+    assert "transforms, which images with masks do not take" in found["tiny_ap"].reason
 
 
 def test_a_detector_that_fails_on_the_maps_is_named(runner, monkeypatch):
