@@ -104,9 +104,10 @@ def claim(written: Written, claimed: dict[tuple[str, str], tuple[Written, str]],
 def crosscheck(known: Known, tell: Tell) -> None:
     """Tell all faults between files, each with the file that has to change."""
     rows = {row.id: row for _, source in known.sources for row in source.rows}
+    claimed = known.named("id")
     for written, source in known.sources:
         for row in source.rows:
-            for fault in _sameness(row, rows, known.named("id")):
+            for fault in _sameness(row, rows, claimed):
                 tell(written, f"{written.name}: {row.id}: same_as: {fault}")
     sources = {source.name: source for _, source in known.sources}
     paths, ids = known.named("files"), known.ids()
