@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
@@ -21,6 +19,7 @@ from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply.processes import Process, joined
 from energy_plugin_bench.atomic import replacing
 from energy_plugin_bench.inputs.assets import DATA_ROOT, Assets
+from energy_plugin_bench.interrupts import StoppedError, ending
 from energy_plugin_bench.options import add_options, said
 from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
@@ -80,7 +79,7 @@ def guarded(options: argparse.Namespace, measure: Callable[[Process], Report]) -
     try:
         computing = Computing(**said(partial(getattr, options)))
         # What plug-ins print must not get between the lines of a document.
-        with _ended_by_signals(), redirect_stdout(sys.stderr), joined(computing.device) as process:
+        with ending(), redirect_stdout(sys.stderr), joined(computing.device) as process:
             if process.first:
                 return measure(process)
             _runner(options, registries.load(), process).share(())
@@ -93,34 +92,7 @@ def guarded(options: argparse.Namespace, measure: Callable[[Process], Report]) -
     except KeyboardInterrupt as error:
         kept = "" if options.no_cache else " What networks gave is kept: run it again to go on."
         sys.stderr.write(f"interrupted: nothing was written.{kept}\n")
-        return 128 + error.number if isinstance(error, _SignalledError) else INTERRUPTED
-
-
-class _SignalledError(KeyboardInterrupt):
-    """A signal asked the process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that no half-written file is left."""
-
-    def end(number: int, _: object) -> None:
-        raise _SignalledError(number)
-
-    if threading.current_thread() is not threading.main_thread():  # only it may have handlers
-        yield
-        return
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, end) for number in known}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return 128 + error.number if isinstance(error, StoppedError) else INTERRUPTED
 
 
 def exit_code(report: Report) -> int:

@@ -180,6 +180,21 @@ def test_a_signal_that_ends_the_run_leaves_nothing_half_written(tmp_path, monkey
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_failed_and_temperatures_are_in_a_report_that_is_read_again(tmp_path, capsys):
+    (tmp_path / "mnist" / "weights").mkdir(parents=True)
+    (tmp_path / "mnist" / "weights" / "baseline_epoch_9.safetensors").write_bytes(b"something else")
+    chosen = ["--data-root", str(tmp_path), "-k", "oe_mnist_baseline_error_rate"]
+    output = tmp_path / "verdicts.json"
+    assert main(["reproduce", *chosen, "--output", str(output)]) == 2
+    data = json.loads(output.read_text())
+    data["figures"][0]["temperature"] = 2.0
+    output.write_text(json.dumps(data))
+    again = tmp_path / "again.json"
+    assert main(["report", "--from", str(output), "--output", str(again)]) == 2
+    (figure,) = json.loads(again.read_text())["figures"]
+    assert (figure["failed"], figure["temperature"]) == (True, 2.0)
+
+
 def test_a_full_disk_under_the_output_is_told_with_its_name(tmp_path, capsys, monkeypatch):
     def full(self, *_, **__):
         raise OSError(28, "No space left on device")

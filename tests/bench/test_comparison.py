@@ -114,6 +114,21 @@ def test_an_unknown_detector_is_told(runner):
         measured(runner, ("max_logits",))
 
 
+def test_detectors_are_compared_at_temperature_one_whatever_the_row_states(world, monkeypatch):
+    import bench_fakes
+
+    expected = world()
+    expected.manager.add(energy_plugin_bench)
+    plain = measured(expected, ("msp", "max_logit"))
+    cold = bench_fakes.SOURCE.replace(
+        'id = "shades_auroc", place = "2",', 'id = "shades_auroc", place = "2", temperature = 0.5,'
+    )
+    runner = world(source=cold)
+    runner.manager.add(energy_plugin_bench)
+    found = measured(runner, ("msp", "max_logit"))
+    assert {name: v.measured for name, v in found.items()} == {n: v.measured for n, v in plain.items()}
+
+
 class Rival:
     """Takes names that others have, too."""
 

@@ -22,13 +22,13 @@ from energy_plugin.manager import PluginManager
 from energy_plugin_bench.apply import checkpoint, images, measure, networks
 from energy_plugin_bench.apply.draws import Draws, mixed
 from energy_plugin_bench.apply.images import Images
-from energy_plugin_bench.apply.interrupts import StoppedError, held
 from energy_plugin_bench.apply.log import Log
 from energy_plugin_bench.apply.loop import Training, train
 from energy_plugin_bench.apply.processes import Process
 from energy_plugin_bench.apply.progress import Progress
 from energy_plugin_bench.apply.settings import Place, Settings
 from energy_plugin_bench.apply.sources import check_classes, data_config, sources
+from energy_plugin_bench.interrupts import StoppedError, held
 from energy_plugin_bench.training import Schedule
 
 CHECKPOINT, MODEL, LOG, RESULT = "checkpoint.safetensors", "model.safetensors", "log.jsonl", "result.json"

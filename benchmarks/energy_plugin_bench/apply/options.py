@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from energy_plugin_bench.apply.interrupts import StoppedError, ending
 from energy_plugin_bench.apply.loop import DivergedError
 from energy_plugin_bench.apply.networks import option
 from energy_plugin_bench.apply.preprocess import RESAMPLING
 from energy_plugin_bench.arguments import at_least, number, share
+from energy_plugin_bench.interrupts import StoppedError, ending
 
 WELL, USAGE, CANNOT_RUN = 0, 2, 3
 

@@ -56,6 +56,8 @@ class _Figure(_Plain):
     origin: str = ""
     elsewhere: _Number = None
     explained: str = ""
+    temperature: _Number = 1.0
+    failed: bool = False
     reason: str = ""
     note: str = ""
 

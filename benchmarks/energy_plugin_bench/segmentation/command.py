@@ -18,12 +18,12 @@ from energy_plugin.errors import LabelError, near_misses
 from energy_plugin.manager import PluginManager, default_manager
 from energy_plugin.metrics import CONVENTIONS
 from energy_plugin.segmentation import Outcome, Seen, evaluate
-from energy_plugin_bench.apply.interrupts import StoppedError, ending
 from energy_plugin_bench.apply.networks import brings_weights, random_weights
 from energy_plugin_bench.arguments import at_least, folder, number
 from energy_plugin_bench.devices import device_of
 from energy_plugin_bench.inputs import pairs
 from energy_plugin_bench.inputs.weights import load_weights
+from energy_plugin_bench.interrupts import StoppedError, ending
 from energy_plugin_bench.verdicts.pixels import method
 
 WELL, USAGE = 0, 2

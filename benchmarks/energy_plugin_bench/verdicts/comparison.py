@@ -119,7 +119,7 @@ def _sets(
     """What is asked of the rows, whatever their detector, where images and networks are there."""
     found: dict[tuple[str, Question], None] = {}
     for source, row in rows if detectors else ():
-        asked = replace(question(row), method=detectors[0])
+        asked = replace(question(row), method=detectors[0], temperature=1.0)
         if row.ood_set is None or row.metric in CLASSIFICATION_METRICS or row.obstacle:
             continue
         found[source.name, asked] = None

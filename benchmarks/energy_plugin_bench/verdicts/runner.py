@@ -236,7 +236,7 @@ class Runner:
         wanted = (network, id_set, ANOMALOUS_PIXELS)
         asked = questions(self.registry, recipe.source)
         of_these = [q for q in asked if (q.network, q.id_set, q.ood_set) == wanted]
-        more = [replace(q, method=name) for name in self.beside_pixels for q in of_these]
+        more = [replace(q, method=name, temperature=1.0) for name in self.beside_pixels for q in of_these]
         return tuple(q for q in dict.fromkeys(of_these + more) if not self.obstacles(recipe.source, q))
 
     def _pixel_pass(

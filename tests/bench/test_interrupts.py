@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from energy_plugin_bench.apply import interrupts
-from energy_plugin_bench.apply.interrupts import StoppedError, ending, held
+from energy_plugin_bench import interrupts
+from energy_plugin_bench.interrupts import StoppedError, ending, held
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an end with a message, at once or, where a step is in hand, after it."""
+"""Ctrl-C, SIGTERM and SIGHUP: an end with a message, at once or, where a step is in hand, after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 TOGETHER = 1.0
 """Seconds within which signals are one: Ctrl-C under `torchrun` comes from the terminal and from torchrun."""
@@ -42,7 +42,7 @@ class Wish:
 
 @contextlib.contextmanager
 def ending() -> Iterator[None]:
-    """Within the block either signal raises `StoppedError` at once."""
+    """Within the block each of the signals raises `StoppedError` at once."""
     with _handled(_stop):
         yield
 
