@@ -103,10 +103,21 @@ def test_a_detector_that_fails_is_left_out_and_told_once(runner):
     assert "needs features" in said[0]
 
 
-def test_a_failure_of_the_house_is_no_stranger_s(runner, monkeypatch):
+def test_a_failure_of_the_house_is_told_as_a_figure_s_and_others_go_on(runner, monkeypatch):
     monkeypatch.setattr("energy_plugin_bench.verdicts.detectors.MaxSoftmax.score", Hungry.score)
-    with pytest.raises(ValueError, match="needs features"):
-        measured(runner, ("msp",))
+    found = measured(runner, ("msp", "max_logit"))
+    failed = [verdict for verdict in found.values() if verdict.failed]
+    assert {verdict.asked.method for verdict in failed} == {"msp"}
+    assert len(failed) == 3
+    assert all("needs features" in verdict.reason for verdict in failed)
+    assert sum(verdict.status == "measured" for verdict in found.values()) == 3
+
+
+def test_where_files_are_at_fault_no_detector_is_blamed(runner, monkeypatch):
+    import bench_fakes
+
+    monkeypatch.setattr(bench_fakes.Brightness, "forward", Hungry.score)
+    assert measured(runner, ("msp", "bright_logit")) == {}
 
 
 def test_an_unknown_detector_is_told(runner):

@@ -276,6 +276,20 @@ def test_a_difference_exits_with_1(verdicts, tmp_path):
     assert main(["report", "--from", "differs.json"]) == 1
 
 
+def test_a_broken_file_costs_the_report_what_needs_it_and_no_more(tmp_path, capsys):
+    weights = tmp_path / "root" / "mnist" / "weights" / "baseline_epoch_9.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"something else")
+    chosen = "oe_mnist_baseline_fashion or song_mnist_energyft32_auroc"
+    arguments = ["-k", chosen, "--data-root", str(tmp_path / "root"), "--output", "broken.json"]
+    assert main(["report", *arguments]) == 2
+    figures = json.loads((tmp_path / "broken.json").read_text())["figures"]
+    published = {figure["id"]: figure["status"] for figure in figures if figure["printed"]}
+    assert published.pop("song_mnist_energyft32_auroc") == "reproduced"
+    assert set(published.values()) == {"not run"}
+    assert capsys.readouterr().err.count("expected sha256:277eeb51") == 1
+
+
 def test_an_unknown_detector_is_told(capsys):
     assert main(["report", *ROWS, "--detector", "max_logits"]) == 2
     assert "max_logit" in capsys.readouterr().err

@@ -146,6 +146,10 @@ class Passes:
             self._known[key] = found
         return self._known[key]
 
+    def has_failed(self, recipe: Recipe, network: str, name: str) -> bool:
+        """Whether these logits were asked for, and there was a fault."""
+        return (recipe.source, network, name) in self._failed
+
     def takes_carried(self, recipe: Recipe, network: str, name: str) -> bool:
         """Whether carried logits are taken, and no image is looked at."""
         carried = logits_file(recipe, network, name) in self.assets.manifest["logits"]

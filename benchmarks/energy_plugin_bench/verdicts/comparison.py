@@ -13,7 +13,7 @@ from energy_plugin.records import DetectorSpec
 from energy_plugin_bench.passes.cache import to_stderr
 from energy_plugin_bench.values.rows import ANOMALOUS_PIXELS, CLASSIFICATION_METRICS, PublishedValue, Source
 from energy_plugin_bench.verdicts.measure import detector_record, is_ours
-from energy_plugin_bench.verdicts.questions import measured_id, question
+from energy_plugin_bench.verdicts.questions import question
 from energy_plugin_bench.verdicts.runner import Runner
 from energy_plugin_bench.verdicts.verdict import Question, Verdict
 
@@ -95,13 +95,16 @@ def beside(
             if asked.ood_set == ANOMALOUS_PIXELS and name not in runner.beside_pixels:
                 continue
             seen.add((source, wanted))
-            try:
-                yield runner.measure(source, wanted, f"offered by {owners[name]}" if name in owners else "")
-            except Exception as error:
-                if name not in owners:
-                    raise
-                broken.add(name)  # a stranger's plug-in may raise anything
-                say(f"the detector {name!r} ({owners[name]}) is left out: {error}")
+            found = runner.attempt_figure(
+                source, wanted, f"offered by {owners[name]}" if name in owners else ""
+            )
+            if found.failed and runner.broken(source, wanted):
+                break  # files are at fault, no score: what needs them said so
+            if found.failed and name in owners:
+                broken.add(name)
+                say(f"the detector {name!r} ({owners[name]}) is left out: {found.reason}")
+            else:
+                yield found
 
 
 def _of_name(manager: PluginManager, name: str, say: Callable[[str], None]) -> DetectorSpec | None:
@@ -124,6 +127,3 @@ def _sets(
             continue
         found[source.name, asked] = None
     yield from (which for which in found if not runner.obstacles(*which))
-
-
-__all__ = ["BESIDE", "beside", "measured_id", "scoring_pixels", "third_party"]

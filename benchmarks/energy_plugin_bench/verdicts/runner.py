@@ -128,15 +128,25 @@ class Runner:
         """Measure what nobody published, where that can be done and its id is chosen; in percent."""
         recipe = self.registry.recipes.get(source)
         for extra, asked in ((e, q) for e in (recipe.extras if recipe else ()) for q in of_extra(e)):
-            if not chosen(measured_id(asked)) or self.obstacles(source, asked):
-                continue
-            try:
-                yield self.measure(source, asked, extra.note)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # as in `attempt`
-                yield Verdict(
-                    id=measured_id(asked), source=source, status="not run", asked=asked, unit="percent",
-                    failed=True, reason=_told(error),
-                )  # fmt: skip
+            if chosen(measured_id(asked)) and not self.obstacles(source, asked):
+                yield self.attempt_figure(source, asked, extra.note)
+
+    def attempt_figure(self, source: str, asked: Question, note: str = "") -> Verdict:
+        """Measure a figure that nobody published; what goes wrong is told as by `attempt`."""
+        try:
+            return self.measure(source, asked, note)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # as in `attempt`
+            return Verdict(
+                id=measured_id(asked), source=source, status="not run", asked=asked, unit="percent",
+                failed=True, reason=_told(error), note=note,
+            )  # fmt: skip
+
+    def broken(self, source: str, asked: Question) -> bool:
+        """Whether a pass that the question needs was tried and failed, whatever the score."""
+        recipe = self.registry.recipes[source]
+        if asked.ood_set == ANOMALOUS_PIXELS:
+            return (source, asked.network, asked.id_set) in self._failed_pixels
+        return any(self.passes.has_failed(recipe, *which) for which in passes_of(recipe, asked))
 
     def measure(self, source: str, asked: Question, note: str = "") -> Verdict:
         """Measure a figure that nobody published, in percent; nothing must speak against it (`obstacles`)."""
