@@ -12,7 +12,7 @@ from energy_plugin_bench.inputs.assets import (
     own,
 )
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.recipe import Asset
+from energy_plugin_bench.values.files import Asset
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from energy_plugin_bench.inputs.assets import Assets, CorruptAssetError
 from energy_plugin_bench.inputs.download import DownloadError, fetch, fetch_all
-from energy_plugin_bench.values.recipe import Asset
+from energy_plugin_bench.values.files import Asset
 from energy_plugin_bench.verdicts import needs
 from energy_plugin_bench.verdicts.runner import Runner
 

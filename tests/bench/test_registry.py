@@ -4,7 +4,7 @@ import bench_fakes
 import pytest
 
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.rows import RowsError
+from energy_plugin_bench.values.checking import RowsError
 
 
 def test_the_package_has_its_rows_under_their_published_ids(registry):

@@ -9,7 +9,7 @@ from energy_plugin_bench.retrain.command import RECIPE
 from energy_plugin_bench.retrain.retraining import interval, parse_retraining, verdicts
 from energy_plugin_bench.retrain.song_training import Run
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.rows import RowsError
+from energy_plugin_bench.values.checking import RowsError
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from energy_plugin_bench.values.rows import RowsError, parse_source
+from energy_plugin_bench.values.checking import RowsError
+from energy_plugin_bench.values.rows import parse_source
 
 HEAD = {"name": "paper", "title": "A paper", "cite": "somebody"}
 ROW = {

@@ -8,7 +8,7 @@ import pytest
 from energy_plugin import hookimpl
 from energy_plugin.manager import PluginManager
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.rows import RowsError
+from energy_plugin_bench.values.checking import RowsError
 
 
 class Stranger:

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from energy_plugin_bench.values.recipe import Protocol, Set
+from energy_plugin_bench.values.networks import Set
+from energy_plugin_bench.values.recipe import Protocol
 from energy_plugin_bench.values.rows import PublishedValue
 from energy_plugin_bench.verdicts.measure import Figure
 from energy_plugin_bench.verdicts.verdict import Question, Tolerance, Verdict, judged, tolerance

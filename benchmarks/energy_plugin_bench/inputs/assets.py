@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from energy_plugin_bench.values.recipe import Asset, parse_files
-from energy_plugin_bench.values.rows import RowsError
+from energy_plugin_bench.values.checking import RowsError
+from energy_plugin_bench.values.files import Asset, parse_files
 
 PACKAGE = Path(__file__).parents[1]
 CARRIED = PACKAGE / "carried"

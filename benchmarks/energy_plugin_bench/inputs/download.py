@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from energy_plugin_bench.inputs.assets import Assets, CorruptAssetError, verify
-from energy_plugin_bench.values.recipe import Asset
+from energy_plugin_bench.values.files import Asset
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0

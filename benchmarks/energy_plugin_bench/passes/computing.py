@@ -15,7 +15,7 @@ from energy_plugin_bench.devices import device_of
 from energy_plugin_bench.inputs.reading import Batch
 from energy_plugin_bench.options import AMP, BATCH
 from energy_plugin_bench.passes.threads import one_thread
-from energy_plugin_bench.values.recipe import Network
+from energy_plugin_bench.values.networks import Network
 
 CHUNK = 1000
 """Images that are computed, kept and sent together, about."""

@@ -23,7 +23,8 @@ from energy_plugin_bench.passes import fingerprint
 from energy_plugin_bench.passes.cache import PassCache, Tensors
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.passes.onepass import Part, Pass
-from energy_plugin_bench.values.recipe import Network, Recipe
+from energy_plugin_bench.values.networks import Network
+from energy_plugin_bench.values.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
 """Told what runs, how many images are done, and of how many."""

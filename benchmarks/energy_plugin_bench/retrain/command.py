@@ -15,7 +15,7 @@ from energy_plugin_bench.inputs.assets import Assets
 from energy_plugin_bench.retrain.retraining import Retraining, parse_retraining, verdicts
 from energy_plugin_bench.retrain.song_training import Run, Split, pretrained, retrain
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.recipe import Asset
+from energy_plugin_bench.values.files import Asset
 from energy_plugin_bench.verdicts.verdict import Verdict
 
 REPRODUCED, DIFFERS, USAGE, NOTHING = 0, 1, 2, 3

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from energy_plugin_bench.retrain.song_training import Run
-from energy_plugin_bench.values.recipe import Asset, parse_files
-from energy_plugin_bench.values.rows import Number, PublishedValue, RowsError, Strict, Text, check
+from energy_plugin_bench.values.checking import Number, RowsError, Strict, Text, check
+from energy_plugin_bench.values.files import Asset, parse_files
+from energy_plugin_bench.values.rows import PublishedValue
 from energy_plugin_bench.verdicts.verdict import Question, Tolerance, Verdict, judged
 
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}

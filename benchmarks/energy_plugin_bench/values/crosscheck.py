@@ -9,7 +9,8 @@ from typing import Any
 
 from energy_plugin.errors import near_misses
 from energy_plugin_bench.values.files import Asset
-from energy_plugin_bench.values.recipe import Protocol, Recipe, Set
+from energy_plugin_bench.values.networks import Set
+from energy_plugin_bench.values.recipe import Protocol, Recipe
 from energy_plugin_bench.values.rows import WITHIN, PublishedValue, Source, written_rows
 
 GENERATED = ("gaussian_noise", "bernoulli_noise", "blobs")

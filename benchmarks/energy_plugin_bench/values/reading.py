@@ -9,16 +9,8 @@ from typing import Any
 
 from energy_plugin.errors import near_misses
 from energy_plugin_bench.values.checking import Strict, Text, check, shown, table, tables
-from energy_plugin_bench.values.recipe import (
-    SHARED,
-    Explained,
-    Extra,
-    Input,
-    Network,
-    Protocol,
-    Recipe,
-    Set,
-)
+from energy_plugin_bench.values.networks import Input, Network, Set
+from energy_plugin_bench.values.recipe import SHARED, Explained, Extra, Protocol, Recipe
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from pydantic import Field
 
 from energy_plugin.errors import near_misses
 from energy_plugin_bench.values.checking import Number, Strict, Text
-from energy_plugin_bench.values.files import WHOLE, Asset, parse_files
 from energy_plugin_bench.values.networks import Input, Network, Set
 from energy_plugin_bench.values.rows import (
     CLASSIFICATION_METRICS,
@@ -259,9 +258,3 @@ class Recipe(Strict):
         """Names of the inputs that two sets take."""
         names = [name for name in (id_set, ood_set) if name is not None and name not in WITHIN]
         return tuple(dict.fromkeys(self.input_of(name) for name in names))
-
-
-__all__ = [
-    "SHARED", "WHOLE", "Asset", "Explained", "Extra", "Input", "Network", "Protocol", "Recipe", "Set",
-    "parse_files",
-]  # fmt: skip

@@ -20,7 +20,6 @@ from energy_plugin.published import unfold
 from energy_plugin_bench.values.checking import (
     Count,
     Number,
-    RowsError,
     Strict,
     Text,
     check,
@@ -301,11 +300,3 @@ def written_rows(
         for index, row in tables(shared["rows"], f"{label}: {where}: rows", faults, each):
             for fields in unfold({**shared, "rows": [row]}):
                 yield f"{where}, row {index}", fields
-
-
-__all__ = [
-    "ANOMALOUS_PIXELS", "CAVEATS", "CLASSIFICATION_METRICS", "DESCRIBED_ONLY", "ERROR_DETECTION",
-    "KNOWN_CLASS_METRICS", "METRICS", "PREVENTING", "WITHIN", "Number", "PublishedValue", "Repeats",
-    "RowsError", "Source", "Strict", "Text", "check", "conventions", "parse_source", "unmeasurable",
-    "written_rows",
-]  # fmt: skip

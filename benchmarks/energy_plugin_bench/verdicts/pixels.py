@@ -18,7 +18,8 @@ from energy_plugin.segmentation.scoring import Scorer, logits_for, scorers
 from energy_plugin_bench.passes.cache import Tensors
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.passes.passes import Origin, Passes
-from energy_plugin_bench.values.recipe import Network, Recipe
+from energy_plugin_bench.values.networks import Network
+from energy_plugin_bench.values.recipe import Recipe
 from energy_plugin_bench.verdicts.measure import Figure, detector_record, is_ours
 from energy_plugin_bench.verdicts.verdict import Question
 

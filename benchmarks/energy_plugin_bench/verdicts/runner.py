@@ -15,7 +15,8 @@ from energy_plugin_bench.passes.cache import PassCache
 from energy_plugin_bench.passes.computing import Computing
 from energy_plugin_bench.passes.passes import ALONE, Logits, Passes, Progress, quiet
 from energy_plugin_bench.values import registry as registries
-from energy_plugin_bench.values.recipe import Protocol, Recipe, Set
+from energy_plugin_bench.values.networks import Set
+from energy_plugin_bench.values.recipe import Protocol, Recipe
 from energy_plugin_bench.values.registry import Registry
 from energy_plugin_bench.values.rows import (
     ANOMALOUS_PIXELS,

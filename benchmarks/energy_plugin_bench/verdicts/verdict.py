@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self
 
-from energy_plugin_bench.values.recipe import Protocol, Set
+from energy_plugin_bench.values.networks import Set
+from energy_plugin_bench.values.recipe import Protocol
 from energy_plugin_bench.values.rows import PublishedValue
 from energy_plugin_bench.verdicts.measure import Figure
 
