@@ -285,6 +285,22 @@ def test_transforms_which_masks_do_not_take_are_told(runner, tmp_path):
     assert "transforms, which images with masks do not take" in found["tiny_ap"].reason
 
 
+def test_a_stranger_s_detector_that_fails_on_the_maps_costs_no_row(runner, monkeypatch):
+    expected = figures(runner())
+    module = ModuleType("strange_pixels")
+    module.FirstLogit, module.Pooled, module.Hungry = FirstLogit, Hungry, Hungry
+    monkeypatch.setitem(sys.modules, "strange_pixels", module)
+    measuring, told = runner(), []
+    measuring.manager.add(Stranger(), "stranger")
+    measuring.beside_pixels = ("first_logit", "hungry")  # as if it had passed for small maps
+    assert figures(measuring) == expected
+    found = beside(measuring, list(measuring.registry.rows()), ("hungry", "first_logit"), say=told.append)
+    assert {verdict.asked.method for verdict in found} == {"first_logit"}
+    assert len(told) == 1
+    assert "'hungry'" in told[0]
+    assert "features" in told[0]
+
+
 def test_a_detector_that_fails_on_the_maps_is_named(runner, monkeypatch):
     monkeypatch.setattr(VoidProbability, "score", Hungry.score)
     with pytest.raises(ValueError, match="the detector 'void_probability' failed: 'features'"):

@@ -30,6 +30,14 @@ CODE = (__name__, "energy_plugin")
 """Modules that make maps of logits, beside those of the detectors."""
 
 
+class DetectorFailedError(ValueError):
+    """A detector cannot score the maps; `score` is what it is called in its pass."""
+
+    def __init__(self, score: str, error: Exception) -> None:
+        super().__init__(f"the detector {score!r} failed: {error}")
+        self.score = score
+
+
 def pixel_figures(
     passes: Passes, recipe: Recipe, asked: Iterable[Question]
 ) -> tuple[dict[str, Figure], Origin]:
@@ -142,7 +150,7 @@ class _PixelPass:
         try:
             return scorer.from_logits(logits, size).cpu().contiguous()
         except Exception as error:
-            raise ValueError(f"the detector {scorer.name!r} failed: {error}") from error
+            raise DetectorFailedError(scorer.name, error) from error
 
 
 def method(manager: PluginManager, name: str, classes: int = 0, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -35,7 +36,7 @@ from energy_plugin_bench.verdicts.measure import (
     with_devices,
 )
 from energy_plugin_bench.verdicts.obstacles import Obstacles
-from energy_plugin_bench.verdicts.pixels import pixel_figures, score_of
+from energy_plugin_bench.verdicts.pixels import DetectorFailedError, pixel_figures, score_of
 from energy_plugin_bench.verdicts.questions import measured_id, of_extra, passes_of, question, questions
 from energy_plugin_bench.verdicts.verdict import ALSO, Question, Verdict, judged, tolerance
 
@@ -80,6 +81,7 @@ class Runner:
         self._measured: dict[tuple[object, ...], Mapping[str, Figure]] = {}
         self._obstacles = Obstacles(self.registry, self.manager, self.passes)
         self._failed_pixels: dict[tuple[str, str, str], Exception] = {}
+        self._failed_maps: dict[tuple[str, str, str, str], DetectorFailedError] = {}
         self._pixel_figures: dict[tuple[str, str, str], tuple[Mapping[str, Figure], str]] = {}
 
     def verdict(self, source: Source, row: PublishedValue) -> Verdict:
@@ -240,6 +242,9 @@ class Runner:
         """Measure a figure of pixels, and say what it was computed from."""
         together = self._of_pixels(recipe, asked.network, asked.id_set)
         figures, origin = self._pixel_pass(recipe, asked.network, asked.id_set, together)
+        failed = self._failed_maps.get((recipe.source, asked.network, asked.id_set, score_of(asked)))
+        if failed is not None:
+            raise failed
         return figures[f"{score_of(asked)} {asked.convention} {asked.metric}"], origin
 
     def _of_pixels(self, recipe: Recipe, network: str, id_set: str) -> tuple[Question, ...]:
@@ -257,14 +262,25 @@ class Runner:
         key = (recipe.source, network, id_set)
         if key in self._failed_pixels:  # what does not work once is not tried for every row
             raise self._failed_pixels[key]
-        if key not in self._pixel_figures:
+        while key not in self._pixel_figures:
             try:
                 self._pixel_figures[key] = pixel_figures(self.passes, recipe, asked)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # raised again by `_without`, unless others can go on
                 error.add_note(f"the network {network!r} on {id_set!r}")
-                self._failed_pixels[key] = error
-                raise
+                asked = self._without(error, key, asked)
         return self._pixel_figures[key]
+
+    def _without(
+        self, error: Exception, key: tuple[str, str, str], asked: tuple[Question, ...]
+    ) -> tuple[Question, ...]:
+        """What can be asked of a pass again, a detector having failed; several processes cannot go back."""
+        if isinstance(error, DetectorFailedError) and self.passes.process.world == 1:
+            self._failed_maps[(*key, error.score)] = error
+            left = tuple(q for q in asked if score_of(q) != error.score)
+            if left:
+                return left
+        self._failed_pixels[key] = error
+        raise error
 
     def scores(self, source: str, asked: Question, device: int = 0) -> tuple[Tensor, Tensor]:
         """Outlier scores of the in-distribution and of the OOD images of a question.
@@ -305,7 +321,8 @@ class Runner:
 
 
 def _told(error: BaseException) -> str:
-    """What went wrong, where, for a reader."""
+    """What went wrong, where, for a reader; images and maps that its frames hold are let go."""
+    traceback.clear_frames(error.__traceback__)
     text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
     if not isinstance(error, LookupError | ValueError | OSError):
         text = f"{type(error).__name__}: {text}"
