@@ -29,6 +29,16 @@ _MACHINERY = (
 Stage = Literal["import", "hooks", "records", "names", "switch", "metadata"]
 
 
+HOUSE = frozenset(
+    ["energy_plugin"]
+    + [
+        f"energy_plugin_{part}"
+        for part in ("bench", "detectors", "oodeel", "openood", "pytorch_ood", "timm", "torch_uncertainty")
+    ]
+)
+"""Our own plug-ins and packages, by whole names: a stranger's may begin like them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
     """Who a plug-in is; `distribution` and `version` are empty for one added by hand."""
@@ -46,6 +56,11 @@ class Plugin:
     def key(self) -> str:
         """The text that names this plug-in and no other, for `block()` and the environment variable."""
         return f"{self.distribution}:{self.name}" if self.distribution else self.name
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of ours."""
+        return self.name in HOUSE
 
     def matches(self, blocked: Collection[str]) -> bool:
         """Whether a set of canonical names holds this plug-in's name, distribution or key."""

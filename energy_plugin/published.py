@@ -18,8 +18,6 @@ from energy_plugin.errors import UnknownNameError, near_misses
 from energy_plugin.manager import PluginManager
 from energy_plugin.records import Record
 
-_HOUSE = "energy_plugin"
-
 
 @dataclass(frozen=True)
 class PublishedTable:
@@ -84,7 +82,7 @@ def by_owner(manager: PluginManager) -> list[tuple[Plugin, list[Record]]]:
     found: dict[Plugin, list[Record]] = {}
     for plugin, record in manager.offers("published"):
         found.setdefault(plugin, []).append(record)
-    return sorted(found.items(), key=lambda item: (not item[0].name.startswith(_HOUSE), item[0].key))
+    return sorted(found.items(), key=lambda item: (not item[0].ours, item[0].key))
 
 
 def loaded(specs: Iterable[Record]) -> tuple[list[Traversable], list[str]]:

@@ -6,14 +6,16 @@ import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from energy_plugin import cli, hookimpl
 from energy_plugin.cli import main
+from energy_plugin.discovery import HOUSE
 from energy_plugin.manager import PluginManager
-from energy_plugin.published import published, read
+from energy_plugin.published import by_owner, published, read
 from energy_plugin.records import PublishedSpec
 
 SOURCE = """
@@ -197,3 +199,21 @@ def test_nothing_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_our_own_plug_ins_are_those_of_the_project_s_entry_points():
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(declared["project"]["entry-points"]["ood_benchmark"]) == HOUSE
+
+
+def test_a_stranger_whose_name_begins_like_ours_comes_after_us():
+    class Values:
+        @hookimpl
+        def ood_published(self):
+            return [PublishedSpec(name="values", target="nowhere:FOLDER")]
+
+    manager = PluginManager().add(Values(), "energy_plugin_another").add(Values(), "energy_plugin_bench")
+    assert [plugin.name for plugin, _ in by_owner(manager)] == [
+        "energy_plugin_bench",
+        "energy_plugin_another",
+    ]

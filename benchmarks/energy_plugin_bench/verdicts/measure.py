@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from energy_plugin.discovery import HOUSE
 from energy_plugin.errors import DuplicateNameError
 from energy_plugin.manager import PluginManager
 from energy_plugin.metrics import Results, as_outlier_scores, evaluate
@@ -43,16 +44,6 @@ class Figure:
     n_ood: int = 0
     device: float | None = None
     bound: float = 0.0
-
-
-HOUSE = frozenset(
-    ["energy_plugin"]
-    + [
-        f"energy_plugin_{part}"
-        for part in ("bench", "detectors", "oodeel", "openood", "pytorch_ood", "timm", "torch_uncertainty")
-    ]
-)
-"""Our own packages; a stranger's name may begin like them."""
 
 
 def is_ours(record: Record) -> bool:
