@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from energy_plugin_bench.report.reading import _Figure
 from energy_plugin_bench.values.networks import Set
 from energy_plugin_bench.values.recipe import Protocol
 from energy_plugin_bench.values.rows import PublishedValue
@@ -115,3 +116,9 @@ def test_a_draw_of_a_whole_set_that_is_sampled_anew_says_nothing_of_others(publi
     figure = Figure(0.16, spread=0.007, draws=10, drawn=2000, n_ood=4000 if published_size else 2000)
     with pytest.raises(ValueError, match="a draw takes 2000 of 2000 images"):
         tolerance(row(), DRAWN, figure, Set(fresh=True, published_size=published_size))
+
+
+def test_a_report_that_is_read_again_may_hold_all_that_a_verdict_says():
+    asked = Question("n", "a", "b", "msp", "fpr95", "energy_ood")
+    said = Verdict(id="r", source="s", status="not run", asked=asked, unit="percent").to_dict()
+    assert set(said) - set(_Figure.model_fields) == {"published"}  # made of what was printed
